@@ -1,0 +1,173 @@
+//! Sparse convolution: a gather forward and a fused backward, both over register tiles of packed rows.
+//!
+//! A linear layer is the convolution whose kernel covers its whole input, and a dense layer is one whose pattern
+//! holds every position: there is one path. The packed buffer holds the few rows that a band of output rows reads,
+//! already normalised and with a zero halo, so the inner loops know no edges:
+//!
+//! ```text
+//! forward    z[o, tile]  = Σ w · x[tile + offset]              over the non-zeros of output channel o
+//! backward  dx[c, tile]  = Σ w · dz[tile + offset]             over the non-zeros of input channel c
+//!           dw[q]       += Σ x[c, tile] · dz[tile + offset]    the same load serves both
+//! ```
+
+mod backward;
+mod dense;
+mod forward;
+mod stream;
+
+pub(crate) use backward::Epilogue;
+pub use backward::{BackwardPlan, BackwardUnit, Finish, InputGradient, Norm};
+pub use dense::{DenseGradientPlan, DenseGradientUnit};
+pub use forward::{ForwardPlan, ForwardUnit};
+pub use stream::Pattern;
+
+use crate::layout::{LANES, Lane, Plane};
+use std::ops::Range;
+
+/// Lanes a packed band may take: 384 KiB, so that it stays in L2 beside what streams through.
+const BAND_LANES: usize = 384 * 1024 / size_of::<Lane>();
+
+/// Vectors in a register tile.
+const TILE: usize = 8;
+
+/// Geometry of a convolution.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConvShape {
+    /// Input feature map.
+    pub input: Plane,
+    /// Output feature map.
+    pub output: Plane,
+    /// Kernel height and width.
+    pub kernel: [usize; 2],
+    /// Vertical and horizontal stride.
+    pub stride: [usize; 2],
+    /// Zeros above and below, left and right.
+    pub padding: [usize; 2],
+    /// Groups of channels that do not see each other.
+    pub groups: usize,
+}
+
+impl ConvShape {
+    /// Input channels that one output channel sees.
+    pub fn group_inputs(&self) -> usize {
+        self.input.channels / self.groups
+    }
+
+    /// Positions of the dense weight tensor `[out, in / groups, kernel height, kernel width]`.
+    pub fn weight_len(&self) -> usize {
+        self.output.channels * self.group_inputs() * self.kernel[0] * self.kernel[1]
+    }
+
+    /// Tiles of sixteen images that work side by side so that narrow planes still fill a register tile.
+    pub fn tiles_per_unit(&self, tiles: usize) -> usize {
+        let mut unit = 1;
+        while unit * 2 <= tiles.next_power_of_two() && unit * 2 * self.output.width <= TILE {
+            unit *= 2;
+        }
+        unit
+    }
+
+    /// Does the forward pass touch every element of the input, so that it can store them on the way?
+    pub fn reads_everything(&self) -> bool {
+        let rows = (self.output.height - 1) * self.stride[0] + self.kernel[0];
+        self.kernel[0] >= self.stride[0]
+            && self.kernel[1] >= self.stride[1]
+            && rows >= self.input.height + self.padding[0]
+    }
+
+    fn check(&self) {
+        let positive = self.kernel.iter().chain(&self.stride).all(|&x| x > 0) && self.groups > 0;
+        assert!(positive && !self.input.is_empty() && !self.output.is_empty(), "empty convolution {self:?}");
+        assert!(self.input.channels.is_multiple_of(self.groups) && self.output.channels.is_multiple_of(self.groups));
+        for (axis, (input, output)) in
+            [(self.input.height, self.output.height), (self.input.width, self.output.width)].into_iter().enumerate()
+        {
+            let reach = (output - 1) * self.stride[axis] + self.kernel[axis];
+            assert!(reach <= input + 2 * self.padding[axis], "output {output} reaches past its padded input {input}");
+        }
+    }
+}
+
+/// The rows a packed band holds: slot `i` is row `first + i`.
+struct Window {
+    first: isize,
+    rows: usize,
+}
+
+impl Window {
+    fn new() -> Window {
+        Window { first: 0, rows: 0 }
+    }
+
+    /// Moves to `rows` rows from `first` on; keeps what is there already and returns the rows that are missing.
+    fn advance(&mut self, first: isize, rows: usize, row_len: usize, packed: &mut [Lane]) -> Range<isize> {
+        let held = self.first + self.rows as isize;
+        let kept =
+            if self.rows == 0 || first < self.first { 0 } else { (held - first).clamp(0, rows as isize) as usize };
+        if kept > 0 {
+            let from = (first - self.first) as usize * row_len;
+            packed.copy_within(from..from + kept * row_len, 0);
+        }
+        (self.first, self.rows) = (first, rows);
+        first + kept as isize..first + rows as isize
+    }
+}
+
+/// Rows of output that make a band whose packed input fits the budget: `band` rows need `band·stride + extra` rows.
+fn band_rows(rows: usize, row_len: usize, stride: usize, extra: usize) -> usize {
+    (1..=rows).rev().find(|band| ((band - 1) * stride + extra) * row_len <= BAND_LANES).unwrap_or(1)
+}
+
+/// Cuts `total` vectors into nearly equal register tiles of at most `max`.
+fn register_tiles(total: usize, max: usize) -> impl Iterator<Item = (usize, usize)> {
+    let count = total.div_ceil(max);
+    (0..count).map(move |i| {
+        let (start, end) = (i * total / count, (i + 1) * total / count);
+        (start, end - start)
+    })
+}
+
+/// Where the `T` vectors of a register tile lie in the ordinary layout, as float offsets of channel 0.
+#[inline(always)]
+fn addresses<const T: usize>(
+    start: usize,
+    unit: usize,
+    plane: Plane,
+    row: usize,
+    column: impl Fn(usize) -> usize,
+) -> [usize; T] {
+    std::array::from_fn(|j| {
+        let (pixel, tile) = ((start + j) / unit, (start + j) % unit);
+        (tile * plane.len() + row * plane.row_len() + column(pixel)) * LANES
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn register_tiles_cover_everything_in_nearly_equal_parts() {
+        for total in 1..40 {
+            let tiles: Vec<_> = register_tiles(total, 8).collect();
+            assert_eq!(tiles.iter().map(|t| t.1).sum::<usize>(), total);
+            assert!(tiles.iter().all(|&(_, len)| len <= 8 && len + 1 >= tiles[0].1));
+            assert!(tiles.windows(2).all(|w| w[0].0 + w[0].1 == w[1].0));
+        }
+    }
+
+    #[test]
+    fn a_window_packs_each_row_once_and_keeps_the_overlap() {
+        let (mut window, mut packed) = (Window::new(), vec![Lane::ZERO; 5]);
+        let mut packed_rows = Vec::new();
+        for first in [-1, 2, 5] {
+            for row in window.advance(first, 5, 1, &mut packed) {
+                packed_rows.push(row);
+                packed[(row - first) as usize] = Lane([row as f32; LANES]);
+            }
+            let held: Vec<_> = packed.iter().map(|lane| lane.0[0] as isize).collect();
+            assert_eq!(held, (first..first + 5).collect::<Vec<_>>());
+        }
+        assert_eq!(packed_rows, (-1..10).collect::<Vec<_>>());
+    }
+}

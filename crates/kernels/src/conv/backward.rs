@@ -1,0 +1,438 @@
+//! Backward: one loop forms the gradient of the input and of the weights, with one load for two multiply-adds.
+
+use super::stream::{Pattern, Stream};
+use super::{ConvShape, TILE, Window, addresses, band_rows, register_tiles};
+use crate::dispatch::{InstructionSet, fence, floats, floats_mut, load, parts, store, stream, with_tile};
+use crate::layout::{LANES, Lane, Plane};
+use crate::mix::{Bounds, Mix, Target, mixed_at, pack_row};
+use pulp::{Simd, WithSimd};
+
+/// Visits of a weight per unit up to which its gradient is reduced at once instead of kept as sixteen lanes.
+const REDUCE_AT_ONCE: usize = 4;
+
+/// What the backward pass of one convolution knows ahead, for one pattern.
+#[derive(Debug)]
+pub struct BackwardPlan {
+    shape: ConvShape,
+    unit: usize,
+    target: Target,
+    band: usize,
+    /// Rows of the packed gradient above the one that a row's first tap reads.
+    reach: usize,
+    reduce_at_once: bool,
+    stream: Stream,
+}
+
+/// One unit of the batch in the backward pass.
+pub struct BackwardUnit<'a> {
+    /// The gradient of the raw output, zero in spare lanes.
+    pub gradient: Mix<'a>,
+    /// The input values, as in the forward pass.
+    pub input: Mix<'a>,
+    /// Where the gradient of the input goes; `None` if nobody needs it.
+    pub input_gradient: Option<InputGradient<'a>>,
+    /// One sum per entry of the pattern, in the plan's own order: see [`BackwardPlan::scatter`].
+    pub weights: &'a mut [f32],
+    /// At least [`BackwardPlan::scratch_len`] lanes.
+    pub scratch: &'a mut [Lane],
+}
+
+/// What happens to the gradient of the input while it is in registers.
+pub struct InputGradient<'a> {
+    /// Receives the gradient.
+    pub output: &'a mut [Lane],
+    /// Adds what `output` already holds.
+    pub accumulate: bool,
+    /// Adds another tensor of the same shape: the gradient that came along a residual.
+    pub add: Option<&'a [Lane]>,
+    /// Present if this is the last contribution.
+    pub finish: Option<Finish<'a>>,
+}
+
+impl InputGradient<'_> {
+    pub(crate) fn check(&self, plane: Plane, tiles: usize) {
+        let len = plane.len() * tiles;
+        assert!(self.output.len() >= len, "the gradient holds the unit's tiles");
+        assert!(self.add.is_none_or(|add| add.len() >= len));
+        let Some(finish) = &self.finish else { return };
+        assert!(finish.norms == [None; 2] || finish.sums.len() == 3 * plane.channels);
+        assert!(finish.norms[0].is_some() || finish.norms[1].is_none(), "the first branch comes first");
+        for norm in finish.norms.iter().flatten() {
+            let channels = [norm.inverse.len(), norm.offset.len()];
+            assert!(norm.z.len() >= len && channels == [plane.channels; 2]);
+        }
+    }
+
+    /// Adds up the lanes of the sums.
+    pub(crate) fn reduce(&mut self, sums: &[Lane]) {
+        if let Some(finish) = &mut self.finish {
+            for (total, sum) in finish.sums.iter_mut().zip(sums) {
+                *total = sum.0.iter().sum();
+            }
+        }
+    }
+}
+
+/// The end of a gradient: through the activation function, with the sums that batch norm asks for.
+pub struct Finish<'a> {
+    /// The activation function that made the input.
+    pub bounds: Bounds,
+    /// The normalised branches that were added up to make the input.
+    pub norms: [Option<Norm<'a>>; 2],
+    /// Per input channel Σg, Σg·x̂ of the first and of the second branch; empty if there is no branch.
+    pub sums: &'a mut [f32],
+}
+
+/// A normalised branch: x̂ = inverse·z + offset per channel.
+#[derive(Clone, Copy, PartialEq)]
+pub struct Norm<'a> {
+    /// Raw values of the unit's tiles.
+    pub z: &'a [Lane],
+    /// 1/√(variance + ε) per channel.
+    pub inverse: &'a [f32],
+    /// −mean·inverse per channel.
+    pub offset: &'a [f32],
+}
+
+impl BackwardPlan {
+    /// Plans the convolution for units of `unit` tiles.
+    pub fn new(shape: ConvShape, unit: usize, pattern: Pattern<'_>) -> BackwardPlan {
+        shape.check();
+        let [down, right] = shape.stride;
+        // Taps of one phase, per axis: tap = phase + stride·m reads m places before.
+        let [taps_y, taps_x] = [shape.kernel[0].div_ceil(down), shape.kernel[1].div_ceil(right)];
+        let last = (shape.input.width - 1 + shape.padding[1]) / right;
+        let positions = taps_x - 1 + (last + 1).max(shape.output.width);
+        let target = Target { halo: taps_x - 1, positions, stride: 1, phases: 1, tiles: unit };
+        let channel_len = target.channel_len();
+        let row_len = shape.output.channels * channel_len;
+        let inputs = shape.input.channels;
+        let stream = Stream::new(&shape, pattern, down * right * inputs, |tap| {
+            let (phase, m) = ([tap.row % down, tap.column % right], [tap.row / down, tap.column / right]);
+            let group = (phase[0] * right + phase[1]) * inputs + tap.input;
+            let row = (taps_y - 1 - m[0]) * row_len;
+            (group, row + tap.output * channel_len + (taps_x - 1 - m[1]) * unit)
+        });
+        // A band is counted in input rows; `band` of them read at most (band − 1)/stride + 1 + taps rows.
+        let rows = shape.input.height.div_ceil(down);
+        let band = band_rows(rows, row_len, 1, taps_y + usize::from(down > 1)) * down;
+        let visits = shape.input.height.div_ceil(down) * (shape.input.width.div_ceil(right) * unit).div_ceil(TILE);
+        BackwardPlan { shape, unit, target, band, reach: taps_y - 1, reduce_at_once: visits <= REDUCE_AT_ONCE, stream }
+    }
+
+    /// Takes over the current weights; candidates count as zeros.
+    pub fn refresh(&mut self, values: &[f32]) {
+        self.stream.refresh(values);
+    }
+
+    /// Bytes of the index streams.
+    pub fn bytes(&self) -> usize {
+        self.stream.bytes()
+    }
+
+    /// Entries of the pattern: active positions and candidates.
+    pub fn entries(&self) -> usize {
+        self.stream.entries.len()
+    }
+
+    fn row_len(&self) -> usize {
+        self.shape.output.channels * self.target.channel_len()
+    }
+
+    fn packed_len(&self) -> usize {
+        let [down, _] = self.shape.stride;
+        ((self.band - 1) / down + 2 + self.reach) * self.row_len()
+    }
+
+    fn accumulators(&self) -> usize {
+        if self.reduce_at_once { 0 } else { self.entries() }
+    }
+
+    /// Lanes of scratch that [`BackwardPlan::run`] needs.
+    pub fn scratch_len(&self) -> usize {
+        self.packed_len() + self.accumulators() + 3 * self.shape.input.channels
+    }
+
+    /// Adds the sums of one unit, or of several folded into one: active ones to `gradients`, candidates to
+    /// `candidates`.
+    pub fn scatter(&self, sums: &[f32], gradients: &mut [f32], candidates: &mut [f32]) {
+        let active = gradients.len();
+        for (&source, sum) in self.stream.source.iter().zip(sums) {
+            let source = source as usize;
+            let to = if source < active { &mut gradients[source] } else { &mut candidates[source - active] };
+            *to += sum;
+        }
+    }
+
+    /// Computes one unit.
+    pub fn run(&self, set: InstructionSet, unit: BackwardUnit<'_>) {
+        unit.gradient.check(self.shape.output, self.unit);
+        unit.input.check(self.shape.input, self.unit);
+        assert!(unit.input.masks.is_empty(), "spare lanes are masked in the gradient");
+        assert_eq!(unit.weights.len(), self.entries());
+        assert!(unit.scratch.len() >= self.scratch_len());
+        if let Some(gradient) = &unit.input_gradient {
+            gradient.check(self.shape.input, self.unit);
+        }
+        set.run(Backward { plan: self, unit });
+    }
+}
+
+struct Backward<'p, 'a> {
+    plan: &'p BackwardPlan,
+    unit: BackwardUnit<'a>,
+}
+
+impl WithSimd for Backward<'_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Backward { plan, mut unit } = self;
+        let shape = &plan.shape;
+        let (row_len, [down, right], [above, left]) = (plan.row_len(), shape.stride, shape.padding);
+        // Two tiles are alive at once, so machines with sixteen registers take half the length.
+        let longest = if S::REGISTER_COUNT >= 32 { TILE } else { TILE / 2 };
+        let (packed, rest) = unit.scratch.split_at_mut(plan.packed_len());
+        let (accumulators, rest) = rest.split_at_mut(plan.accumulators());
+        let sums = &mut rest[..3 * shape.input.channels];
+        accumulators.fill(Lane::ZERO);
+        sums.fill(Lane::ZERO);
+        unit.weights.fill(0.0);
+        let dx = unit.input_gradient.as_mut().map(Epilogue::new);
+        let copy = unit.input.is_copy();
+        let mut window = Window::new();
+        for top in (0..shape.input.height).step_by(plan.band) {
+            let bottom = (top + plan.band).min(shape.input.height);
+            let first = ((top + above) / down) as isize - plan.reach as isize;
+            let rows = ((bottom - 1 + above) / down) as isize + 1 - first;
+            for row in window.advance(first, rows as usize, row_len, packed) {
+                let inside = usize::try_from(row).ok().filter(|&row| row < shape.output.height);
+                let slot = &mut packed[(row - first) as usize * row_len..][..row_len];
+                // SAFETY: `run` checked the operands; the slot is one packed row.
+                unsafe { pack_row(simd, &unit.gradient, None, shape.output, inside, plan.target, slot) };
+            }
+            for row in top..bottom {
+                let slot = ((row + above) / down) - (top + above) / down;
+                for phase in 0..right {
+                    // Columns w of this phase: (w + left) mod stride = phase.
+                    let column = (phase + right - left % right) % right;
+                    if column >= shape.input.width {
+                        continue;
+                    }
+                    let columns = (shape.input.width - column).div_ceil(right);
+                    let position = (column + left) / right;
+                    let tile = RegisterTile {
+                        plan,
+                        input: &unit.input,
+                        copy,
+                        group: ((row + above) % down * right + phase) * shape.input.channels,
+                        row,
+                        column,
+                    };
+                    for (start, len) in register_tiles(columns * plan.unit, longest) {
+                        let gathered = floats(&packed[slot * row_len + position * plan.unit + start..]);
+                        let to = match plan.reduce_at_once {
+                            true => WeightSums::Reduced(unit.weights.as_mut_ptr()),
+                            false => WeightSums::Lanes(floats_mut(accumulators)),
+                        };
+                        let sums = floats_mut(sums);
+                        // SAFETY: offsets of the stream stay inside the packed band by construction of the plan;
+                        // `run` checked everything else.
+                        unsafe {
+                            with_tile!(len, T => match dx {
+                                Some(ref dx) => tile.run::<S, T, true>(simd, start, gathered, to, Some(dx), sums),
+                                None => tile.run::<S, T, false>(simd, start, gathered, to, None, sums),
+                            });
+                        }
+                    }
+                }
+            }
+        }
+        fence();
+        for (weight, lanes) in unit.weights.iter_mut().zip(&*accumulators) {
+            *weight = lanes.0.iter().sum();
+        }
+        if let Some(gradient) = &mut unit.input_gradient {
+            gradient.reduce(sums);
+        }
+    }
+}
+
+/// Where a weight's gradient is summed.
+#[derive(Clone, Copy)]
+enum WeightSums {
+    /// Sixteen lanes per entry, reduced at the end of the unit.
+    Lanes(*mut f32),
+    /// One float per entry, where few tiles visit it.
+    Reduced(*mut f32),
+}
+
+/// [`InputGradient`] as the inner loop wants it.
+pub(crate) struct Epilogue<'a> {
+    output: *mut f32,
+    accumulate: bool,
+    add: Option<*const f32>,
+    bounds: Bounds,
+    masked: bool,
+    norms: [Option<Norm<'a>>; 2],
+}
+
+impl<'a> Epilogue<'a> {
+    pub(crate) fn new(gradient: &mut InputGradient<'a>) -> Self {
+        let finish = gradient.finish.as_ref();
+        let bounds = finish.map_or(Bounds::NONE, |finish| finish.bounds);
+        Epilogue {
+            output: floats_mut(gradient.output),
+            accumulate: gradient.accumulate,
+            add: gradient.add.map(floats),
+            bounds,
+            masked: bounds != Bounds::NONE,
+            norms: finish.map_or([None; 2], |finish| finish.norms),
+        }
+    }
+}
+
+struct RegisterTile<'a> {
+    plan: &'a BackwardPlan,
+    input: &'a Mix<'a>,
+    copy: bool,
+    /// First group of the stream for this row and column phase.
+    group: usize,
+    row: usize,
+    column: usize,
+}
+
+impl RegisterTile<'_> {
+    /// # Safety
+    /// `gathered` is the tile's origin in the packed gradient; `weights` holds all entries, `sums` three lanes a channel.
+    #[inline(always)]
+    unsafe fn run<S: Simd, const T: usize, const DX: bool>(
+        &self,
+        simd: S,
+        start: usize,
+        gathered: *const f32,
+        weights: WeightSums,
+        epilogue: Option<&Epilogue<'_>>,
+        sums: *mut f32,
+    ) {
+        let plan = self.plan;
+        let plane = plan.shape.input;
+        let stride = plan.shape.stride[1];
+        let at = addresses::<T>(start, plan.unit, plane, self.row, |pixel| self.column + pixel * stride);
+        let starts = &plan.stream.starts[self.group..=self.group + plane.channels];
+        for part in 0..parts::<S>() {
+            let lane = part * S::F32_LANES;
+            for channel in 0..plane.channels {
+                let channel_at = channel * plane.width * LANES + lane;
+                // SAFETY: the addresses lie in the unit's tiles.
+                let x: [S::f32s; T] = unsafe {
+                    mixed_at(simd, self.input, self.copy, channel, std::array::from_fn(|j| at[j] + channel_at))
+                };
+                let mut dx = [simd.splat_f32s(0.0); T];
+                let range = starts[channel] as usize..starts[channel + 1] as usize;
+                for (q, entry) in range.clone().zip(&plan.stream.entries[range]) {
+                    let weight = simd.splat_f32s(entry.weight);
+                    // SAFETY: see the caller.
+                    let from = unsafe { gathered.add(entry.offset as usize + lane) };
+                    let mut even = simd.splat_f32s(0.0);
+                    let mut odd = even;
+                    if let WeightSums::Lanes(to) = weights {
+                        // SAFETY: sixteen lanes per entry.
+                        even = unsafe { load::<S>(to.add(q * LANES + lane)) };
+                    }
+                    for j in 0..T {
+                        // SAFETY: as above, `j` counts the tile's vectors.
+                        let dz = unsafe { load::<S>(from.add(j * LANES)) };
+                        if DX {
+                            dx[j] = simd.mul_add_e_f32s(weight, dz, dx[j]);
+                        }
+                        if j % 2 == 0 {
+                            even = simd.mul_add_e_f32s(x[j], dz, even);
+                        } else {
+                            odd = simd.mul_add_e_f32s(x[j], dz, odd);
+                        }
+                    }
+                    let dw = simd.add_f32s(even, odd);
+                    // SAFETY: one sum per entry, sixteen lanes or one float.
+                    unsafe {
+                        match weights {
+                            WeightSums::Lanes(to) => store::<S>(to.add(q * LANES + lane), dw),
+                            WeightSums::Reduced(to) => *to.add(q) += simd.reduce_sum_f32s(dw),
+                        }
+                    }
+                }
+                if DX && let Some(epilogue) = epilogue {
+                    // SAFETY: see the caller.
+                    unsafe {
+                        epilogue.finish::<S, T>(
+                            simd,
+                            channel,
+                            std::array::from_fn(|j| at[j] + channel_at),
+                            x,
+                            dx,
+                            sums.add(3 * channel * LANES + lane),
+                        )
+                    };
+                }
+            }
+        }
+    }
+}
+
+impl Epilogue<'_> {
+    /// # Safety
+    /// The addresses lie in the unit's tiles; `sums` points at three lanes.
+    #[inline(always)]
+    pub(crate) unsafe fn finish<S: Simd, const T: usize>(
+        &self,
+        simd: S,
+        channel: usize,
+        at: [usize; T],
+        x: [S::f32s; T],
+        mut g: [S::f32s; T],
+        sums: *mut f32,
+    ) {
+        // SAFETY: the caller's promise covers every address below.
+        unsafe {
+            if self.accumulate {
+                for j in 0..T {
+                    g[j] = simd.add_f32s(g[j], load::<S>(self.output.add(at[j])));
+                }
+            }
+            if let Some(add) = self.add {
+                for j in 0..T {
+                    g[j] = simd.add_f32s(g[j], load::<S>(add.add(at[j])));
+                }
+            }
+            if self.masked {
+                let (low, high, zero) =
+                    (simd.splat_f32s(self.bounds.low), simd.splat_f32s(self.bounds.high), simd.splat_f32s(0.0));
+                for j in 0..T {
+                    let inside = simd.and_m32s(simd.greater_than_f32s(x[j], low), simd.less_than_f32s(x[j], high));
+                    g[j] = simd.select_f32s(inside, g[j], zero);
+                }
+            }
+            for j in 0..T {
+                stream::<S>(self.output.add(at[j]), g[j]);
+            }
+            for (branch, norm) in self.norms.iter().enumerate() {
+                let Some(norm) = norm else { continue };
+                let (inverse, offset) = (simd.splat_f32s(norm.inverse[channel]), simd.splat_f32s(norm.offset[channel]));
+                let mut products = load::<S>(sums.add((1 + branch) * LANES));
+                for j in 0..T {
+                    let normal = simd.mul_add_e_f32s(load::<S>(floats(norm.z).add(at[j])), inverse, offset);
+                    products = simd.mul_add_e_f32s(g[j], normal, products);
+                }
+                store::<S>(sums.add((1 + branch) * LANES), products);
+            }
+            if self.norms[0].is_some() {
+                let mut total = load::<S>(sums);
+                for g in g {
+                    total = simd.add_f32s(total, g);
+                }
+                store::<S>(sums, total);
+            }
+        }
+    }
+}

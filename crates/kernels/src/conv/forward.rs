@@ -1,0 +1,201 @@
+//! Forward: each output channel gathers its non-zeros' inputs into a register tile.
+
+use super::stream::{Pattern, Stream};
+use super::{ConvShape, TILE, Window, addresses, band_rows, register_tiles};
+use crate::dispatch::{InstructionSet, fence, floats, floats_mut, load, parts, store, stream, with_tile};
+use crate::layout::{LANES, Lane, Plane};
+use crate::mix::{Mix, Target, pack_row};
+use pulp::{Simd, WithSimd};
+
+/// What the forward pass of one convolution knows ahead.
+#[derive(Debug)]
+pub struct ForwardPlan {
+    shape: ConvShape,
+    unit: usize,
+    target: Target,
+    band: usize,
+    stream: Stream,
+}
+
+/// One unit of the batch in the forward pass.
+pub struct ForwardUnit<'a> {
+    /// The input values.
+    pub input: Mix<'a>,
+    /// Also stores the input values, in the ordinary layout.
+    pub keep: Option<&'a mut [Lane]>,
+    /// Added per output channel; empty for none.
+    pub bias: &'a [f32],
+    /// Raw output of the unit's tiles.
+    pub output: &'a mut [Lane],
+    /// Per output channel Σz and Σz² over the live lanes, `[sum, sum of squares]` each; empty if nobody asks.
+    pub moments: &'a mut [f32],
+    /// One mask per tile of the unit if some of its lanes are spare, else empty.
+    pub masks: &'a [Lane],
+    /// At least [`ForwardPlan::scratch_len`] lanes.
+    pub scratch: &'a mut [Lane],
+}
+
+impl ForwardPlan {
+    /// Plans the convolution for units of `unit` tiles.
+    pub fn new(shape: ConvShape, unit: usize, active: &[u32]) -> ForwardPlan {
+        shape.check();
+        let phases = shape.stride[1].min(shape.kernel[1]);
+        let positions = (shape.input.width + 2 * shape.padding[1]).div_ceil(shape.stride[1]);
+        let target = Target { halo: shape.padding[1], positions, stride: shape.stride[1], phases, tiles: unit };
+        let channel_len = target.channel_len();
+        let row_len = shape.input.channels * channel_len;
+        let pattern = Pattern { active, candidates: &[] };
+        let stream = Stream::new(&shape, pattern, shape.output.channels, |tap| {
+            let (phase, position) = (tap.column % shape.stride[1], tap.column / shape.stride[1]);
+            let column = (phase * positions + position) * unit;
+            (tap.output, tap.row * row_len + tap.input * channel_len + column)
+        });
+        let band = band_rows(shape.output.height, row_len, shape.stride[0], shape.kernel[0]);
+        ForwardPlan { shape, unit, target, band, stream }
+    }
+
+    /// Takes over the current weights.
+    pub fn refresh(&mut self, values: &[f32]) {
+        self.stream.refresh(values);
+    }
+
+    /// Bytes of the index stream.
+    pub fn bytes(&self) -> usize {
+        self.stream.bytes()
+    }
+
+    fn row_len(&self) -> usize {
+        self.shape.input.channels * self.target.channel_len()
+    }
+
+    fn packed_len(&self) -> usize {
+        ((self.band - 1) * self.shape.stride[0] + self.shape.kernel[0]) * self.row_len()
+    }
+
+    /// Lanes of scratch that [`ForwardPlan::run`] needs.
+    pub fn scratch_len(&self) -> usize {
+        self.packed_len() + 2 * self.shape.output.channels
+    }
+
+    /// Computes one unit.
+    pub fn run(&self, set: InstructionSet, unit: ForwardUnit<'_>) {
+        let outputs = self.shape.output.channels;
+        unit.input.check(self.shape.input, self.unit);
+        assert!(unit.output.len() >= self.shape.output.len() * self.unit, "output holds the unit's tiles");
+        assert!(unit.keep.as_ref().is_none_or(|keep| keep.len() >= self.shape.input.len() * self.unit));
+        assert!(unit.bias.is_empty() || unit.bias.len() == outputs);
+        assert!(unit.moments.is_empty() || unit.moments.len() == 2 * outputs);
+        assert!(unit.masks.is_empty() || unit.masks.len() >= self.unit);
+        assert!(unit.scratch.len() >= self.scratch_len());
+        set.run(Forward { plan: self, unit });
+    }
+}
+
+struct Forward<'p, 'a> {
+    plan: &'p ForwardPlan,
+    unit: ForwardUnit<'a>,
+}
+
+impl WithSimd for Forward<'_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Forward { plan, mut unit } = self;
+        let shape = &plan.shape;
+        let (row_len, [down, _]) = (plan.row_len(), shape.stride);
+        let (packed, sums) = unit.scratch.split_at_mut(plan.packed_len());
+        let sums = &mut sums[..2 * shape.output.channels];
+        sums.fill(Lane::ZERO);
+        let keep = unit.keep.as_mut().map(|keep| floats_mut(keep));
+        let mut window = Window::new();
+        for top in (0..shape.output.height).step_by(plan.band) {
+            let rows = plan.band.min(shape.output.height - top);
+            let first = (top * down) as isize - shape.padding[0] as isize;
+            for row in window.advance(first, (rows - 1) * down + shape.kernel[0], row_len, packed) {
+                let inside = usize::try_from(row).ok().filter(|&row| row < shape.input.height);
+                let slot = &mut packed[(row - first) as usize * row_len..][..row_len];
+                // SAFETY: `run` checked the operands; the slot is one packed row.
+                unsafe { pack_row(simd, &unit.input, keep, shape.input, inside, plan.target, slot) };
+            }
+            for row in 0..rows {
+                let origin = &packed[row * down * row_len..];
+                for (start, len) in register_tiles(shape.output.width * plan.unit, TILE) {
+                    let tile = RegisterTile { plan, row: top + row, start, bias: unit.bias, masks: unit.masks };
+                    let x = floats(&origin[start..]);
+                    let (output, sums) = (floats_mut(unit.output), floats_mut(sums));
+                    let moments = !unit.moments.is_empty();
+                    // SAFETY: offsets of the stream stay inside the packed band by construction of the plan; `run`
+                    // checked the output and the masks.
+                    unsafe { with_tile!(len, T => tile.run::<S, T>(simd, x, output, moments.then_some(sums))) };
+                }
+            }
+        }
+        fence();
+        for (moment, sum) in unit.moments.iter_mut().zip(sums) {
+            *moment = sum.0.iter().sum();
+        }
+    }
+}
+
+struct RegisterTile<'a> {
+    plan: &'a ForwardPlan,
+    row: usize,
+    start: usize,
+    bias: &'a [f32],
+    masks: &'a [Lane],
+}
+
+impl RegisterTile<'_> {
+    /// # Safety
+    /// `x` is the tile's origin in the packed band; `output` and `sums` hold the unit's tiles and all channels.
+    #[inline(always)]
+    unsafe fn run<S: Simd, const T: usize>(&self, simd: S, x: *const f32, output: *mut f32, sums: Option<*mut f32>) {
+        let plane: Plane = self.plan.shape.output;
+        let unit = self.plan.unit;
+        let at = addresses::<T>(self.start, unit, plane, self.row, |pixel| pixel);
+        let stream_of = &self.plan.stream;
+        for part in 0..parts::<S>() {
+            let lane = part * S::F32_LANES;
+            for channel in 0..plane.channels {
+                let bias = self.bias.get(channel).copied().unwrap_or(0.0);
+                let mut z = [simd.splat_f32s(bias); T];
+                let entries = stream_of.starts[channel] as usize..stream_of.starts[channel + 1] as usize;
+                for entry in &stream_of.entries[entries] {
+                    let weight = simd.splat_f32s(entry.weight);
+                    // SAFETY: see the caller.
+                    let from = unsafe { x.add(entry.offset as usize + lane) };
+                    for (j, z) in z.iter_mut().enumerate() {
+                        // SAFETY: as above, `j` counts the tile's vectors.
+                        *z = simd.mul_add_e_f32s(weight, unsafe { load::<S>(from.add(j * LANES)) }, *z);
+                    }
+                }
+                let channel_at = channel * plane.width * LANES + lane;
+                for j in 0..T {
+                    // SAFETY: the address lies in the unit's output.
+                    unsafe { stream::<S>(output.add(at[j] + channel_at), z[j]) };
+                }
+                if let Some(sums) = sums {
+                    let (mut sum, mut squares) = (simd.splat_f32s(0.0), simd.splat_f32s(0.0));
+                    for (j, z) in z.into_iter().enumerate() {
+                        let live = match self.masks {
+                            [] => z,
+                            // SAFETY: one mask per tile of the unit.
+                            masks => simd
+                                .mul_f32s(z, unsafe { load::<S>(floats(&masks[(self.start + j) % unit..]).add(lane)) }),
+                        };
+                        sum = simd.add_f32s(sum, live);
+                        squares = simd.mul_add_e_f32s(live, live, squares);
+                    }
+                    // SAFETY: two lanes per channel.
+                    unsafe {
+                        let to = sums.add(2 * channel * LANES + lane);
+                        store::<S>(to, simd.add_f32s(load::<S>(to), sum));
+                        let to = to.add(LANES);
+                        store::<S>(to, simd.add_f32s(load::<S>(to), squares));
+                    }
+                }
+            }
+        }
+    }
+}

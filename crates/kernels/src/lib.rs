@@ -1,0 +1,31 @@
+//! SIMD loops on slices for sparse training, and the scalar reference they are tested against.
+//!
+//! Slices in, slices out: nothing here knows a network, a mask rule or a file. The fast kernels are written once over
+//! [`pulp::Simd`] and compiled for every [`InstructionSet`]; the plain scalar versions in [`mod@reference`] stay as
+//! their oracle. This is the only crate with `unsafe` in it.
+#![warn(missing_docs)]
+#![deny(unsafe_op_in_unsafe_fn)]
+
+mod conv;
+mod dispatch;
+mod layout;
+mod loss;
+mod mix;
+mod moments;
+mod parallel;
+mod pool;
+mod rectify;
+pub mod reference;
+
+pub use conv::{
+    BackwardPlan, BackwardUnit, ConvShape, DenseGradientPlan, DenseGradientUnit, Finish, ForwardPlan, ForwardUnit,
+    InputGradient, Norm, Pattern,
+};
+pub use dispatch::{ENVIRONMENT, InstructionSet};
+pub use layout::{LANES, Lane, Plane, images_from_tile, lanes, tile_from_images, tiles};
+pub use loss::{Loss, softmax_cross_entropy};
+pub use mix::{Bounds, Mix, Term, mix};
+pub use moments::moments;
+pub use parallel::{Chunks, Workers};
+pub use pool::{Pool, PoolKind};
+pub use rectify::{Rectify, rectify};
