@@ -1,0 +1,84 @@
+//! What of a value no layer takes over: storing it forward, finishing its gradient backward.
+
+use crate::plan::{Contribution, ValueId};
+use crate::state::State;
+use crate::steps::input_gradient;
+use bidst_kernels::{Bounds, Chunks, InputGradient, Rectify, Workers, mix, rectify};
+use std::mem::take;
+
+/// The own step of a value.
+pub(crate) struct Store {
+    pub value: ValueId,
+}
+
+impl Store {
+    pub fn forward(&self, state: &mut State, workers: &mut Workers) {
+        self.add_shifts(state);
+        let plan = &state.values[self.value].plan;
+        let Some(tensor) = plan.stored.filter(|_| plan.kept_by.is_none() && !plan.is_tensor()) else { return };
+        let plane = plan.plane;
+        let mut output = take(&mut state.tensors[tensor]);
+        let shared = &*state;
+        workers.for_each(state.tiles, [Chunks::new(&mut output, plane.len())], [], |tile, [output], [], _| {
+            mix(shared.set, plane, 1, shared.mix(self.value, false, tile..tile + 1), output);
+        });
+        state.tensors[tensor] = output;
+    }
+
+    fn add_shifts(&self, state: &mut State) {
+        let value = &mut state.values[self.value];
+        value.shift.fill(0.0);
+        for norm in value.plan.terms.iter().filter_map(|term| term.norm) {
+            value.shift.iter_mut().zip(&state.norms[norm].shift).for_each(|(sum, shift)| *sum += shift);
+        }
+    }
+
+    pub fn backward(&self, state: &mut State, workers: &mut Workers) {
+        let plan = &state.values[self.value].plan;
+        let Some(gradient) = &plan.gradient else { return };
+        let Some(pass) = &gradient.pass else { return };
+        let has_norm = plan.terms.iter().any(|term| term.norm.is_some());
+        if pass.adds.is_empty() && plan.bounds == Bounds::NONE && !has_norm {
+            return;
+        }
+        let (plane, buffer) = (plan.plane, gradient.buffer);
+        let (last, early) = match pass.adds.split_last() {
+            Some((&last, early)) => (Some(last), early.to_vec()),
+            None => (None, Vec::new()),
+        };
+        let finish = Contribution { accumulate: pass.accumulate || !early.is_empty(), finish: Some(last) };
+        let mut accumulate = pass.accumulate;
+        let mut output = take(&mut state.gradients[buffer]);
+        let mut sums = take(&mut state.values[self.value].sums);
+        let sum_len = if has_norm { 3 * plane.channels } else { 0 };
+        let shared = &*state;
+        workers.reserve(3 * plane.channels);
+        for add in early {
+            workers.for_each(
+                shared.tiles,
+                [Chunks::new(&mut output, plane.len())],
+                [],
+                |tile, [output], [], scratch| {
+                    let add = Some(shared.gradient(add, plane.len(), tile..tile + 1));
+                    let gradient = InputGradient { output, accumulate, add, finish: None };
+                    let value = shared.mix(self.value, true, tile..tile + 1);
+                    rectify(shared.set, Rectify { plane, tiles: 1, value, gradient }, scratch);
+                },
+            );
+            accumulate = true;
+        }
+        workers.for_each(
+            shared.tiles,
+            [Chunks::new(&mut output, plane.len())],
+            [Chunks::new(&mut sums, sum_len)],
+            |tile, [output], [sums], scratch| {
+                let gradient = input_gradient(shared, self.value, finish, tile..tile + 1, output, sums);
+                let value = shared.mix(self.value, true, tile..tile + 1);
+                rectify(shared.set, Rectify { plane, tiles: 1, value, gradient }, scratch);
+            },
+        );
+        let tiles = state.tiles;
+        state.gradients[buffer] = output;
+        (state.values[self.value].sums, state.values[self.value].sum_units) = (sums, tiles);
+    }
+}
