@@ -1,0 +1,224 @@
+//! Batches in an order, and with an augmentation, that depend on (seed, epoch, index) only.
+
+use crate::augment::Normalizer;
+use crate::random::permutation;
+use crate::{Augment, DataError, Dataset};
+use std::ops::Range;
+use std::panic::resume_unwind;
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+
+/// How a [`Loader`] goes through its data set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LoaderOptions {
+    /// Images in a batch; the last one of an epoch holds what is left.
+    pub batch_size: usize,
+    /// Decides order and augmentation.
+    pub seed: u64,
+    /// How images are varied.
+    pub augment: Augment,
+    /// Whether each epoch has an order of its own; otherwise that of the data set.
+    pub shuffle: bool,
+    /// Batches a worker thread prepares ahead; 0 prepares each in the calling thread. The bits are the same.
+    pub prefetch: usize,
+}
+
+/// Images ready for a network.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Batch {
+    /// `(pixel / 255 - mean) / std`, `[count, channels, height, width]`.
+    pub images: Vec<f32>,
+    /// One class per image.
+    pub labels: Vec<u32>,
+    /// Images in this batch.
+    pub count: usize,
+}
+
+/// Turns a data set into epochs of [`Batch`]es.
+pub struct Loader {
+    preparer: Arc<Preparer>,
+    batches: usize,
+    prefetch: usize,
+}
+
+impl Loader {
+    /// A loader over `dataset`.
+    ///
+    /// # Errors
+    /// [`DataError::Inconsistent`] if the fields of the data set disagree, [`DataError::EmptyBatch`] for a batch
+    /// size of 0, [`DataError::CropTooLarge`] if the crop padding is not below the image's sides.
+    pub fn new(dataset: Arc<Dataset>, options: LoaderOptions) -> Result<Loader, DataError> {
+        dataset.check()?;
+        let padding = options.augment.crop_padding;
+        let (height, width) = (dataset.height, dataset.width);
+        if options.batch_size == 0 {
+            return Err(DataError::EmptyBatch);
+        }
+        if padding >= height.min(width) && padding > 0 {
+            return Err(DataError::CropTooLarge { padding, height, width });
+        }
+        let batches = dataset.len().div_ceil(options.batch_size);
+        let normalizer = Normalizer::new(&dataset);
+        let spares = Mutex::new(Vec::new());
+        let preparer = Arc::new(Preparer { dataset, options, normalizer, spares });
+        Ok(Loader { preparer, batches, prefetch: options.prefetch.min(batches) })
+    }
+
+    /// The data set that is loaded.
+    pub fn dataset(&self) -> &Dataset {
+        &self.preparer.dataset
+    }
+
+    /// Batches in each epoch, the last and perhaps smaller one included.
+    pub fn batches_per_epoch(&self) -> usize {
+        self.batches
+    }
+
+    /// The batches of `epoch` from number `first_batch` on: exactly those an iterator from 0 gives after
+    /// `first_batch` steps. Dropping it early stops and joins its worker.
+    pub fn epoch(&self, epoch: u64, first_batch: usize) -> Batches {
+        let options = &self.preparer.options;
+        let order = match options.shuffle {
+            true => permutation(self.preparer.dataset.len(), options.seed, epoch),
+            false => (0..self.preparer.dataset.len() as u32).collect(),
+        };
+        let plan = Plan { preparer: self.preparer.clone(), order: order.into(), epoch };
+        let next = first_batch.min(self.batches);
+        let worker = match self.prefetch {
+            0 => None,
+            ahead => Worker::start(plan.clone(), next..self.batches, ahead),
+        };
+        Batches { plan, next, end: self.batches, worker }
+    }
+
+    /// Gives the memory of a used batch back, for a batch to come. Optional; it saves the system from mapping new
+    /// pages for each batch.
+    pub fn recycle(&self, batch: Batch) {
+        if let Ok(mut spares) = self.preparer.spares.lock()
+            && spares.len() < self.prefetch + 1
+        {
+            spares.push(batch);
+        }
+    }
+}
+
+/// What does not change between epochs.
+struct Preparer {
+    dataset: Arc<Dataset>,
+    options: LoaderOptions,
+    normalizer: Normalizer,
+    spares: Mutex<Vec<Batch>>,
+}
+
+impl Preparer {
+    fn prepare(&self, indices: &[u32], epoch: u64) -> Batch {
+        let Preparer { dataset, options, .. } = self;
+        let spare = self.spares.lock().ok().and_then(|mut spares| spares.pop());
+        let mut batch = spare.unwrap_or_default();
+        let length = dataset.image_len();
+        batch.count = indices.len();
+        batch.images.resize(indices.len() * length, 0.0);
+        batch.labels.clear();
+        for (&index, out) in indices.iter().zip(batch.images.chunks_exact_mut(length)) {
+            let view = options.augment.draw(options.seed, epoch, index);
+            let index = index as usize;
+            self.normalizer.write(dataset.image(index), view, out);
+            batch.labels.push(u32::from(dataset.labels[index]));
+        }
+        batch
+    }
+}
+
+/// One epoch: which images in which order.
+#[derive(Clone)]
+struct Plan {
+    preparer: Arc<Preparer>,
+    order: Arc<[u32]>,
+    epoch: u64,
+}
+
+impl Plan {
+    fn batch(&self, number: usize) -> Batch {
+        let size = self.preparer.options.batch_size;
+        let start = number * size;
+        let end = self.order.len().min(start.saturating_add(size));
+        self.preparer.prepare(&self.order[start..end], self.epoch)
+    }
+}
+
+/// The thread that prepares batches ahead, and the bounded channel it sends them through.
+struct Worker {
+    batches: Receiver<Batch>,
+    thread: JoinHandle<()>,
+}
+
+impl Worker {
+    /// `None` if the system has no thread to give; the caller then prepares the batches itself.
+    fn start(plan: Plan, numbers: Range<usize>, ahead: usize) -> Option<Worker> {
+        // One more batch waits in the sending thread itself.
+        let (sender, batches) = sync_channel(ahead - 1);
+        let prepare = move || {
+            for number in numbers {
+                if sender.send(plan.batch(number)).is_err() {
+                    return;
+                }
+            }
+        };
+        let thread = thread::Builder::new().name("bidst-loader".into()).spawn(prepare).ok()?;
+        Some(Worker { batches, thread })
+    }
+
+    /// Lets the thread end, waits for it, and passes a panic in it on.
+    fn join(self) {
+        drop(self.batches);
+        if let Err(panic) = self.thread.join()
+            && !thread::panicking()
+        {
+            resume_unwind(panic);
+        }
+    }
+}
+
+/// The rest of one epoch; see [`Loader::epoch`].
+pub struct Batches {
+    plan: Plan,
+    next: usize,
+    end: usize,
+    worker: Option<Worker>,
+}
+
+impl Iterator for Batches {
+    type Item = Batch;
+
+    fn next(&mut self) -> Option<Batch> {
+        if self.next == self.end {
+            return None;
+        }
+        let received = match &self.worker {
+            None => Ok(self.plan.batch(self.next)),
+            Some(worker) => worker.batches.recv(),
+        };
+        self.next += 1;
+        if received.is_err()
+            && let Some(worker) = self.worker.take()
+        {
+            worker.join();
+        }
+        received.ok()
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.end - self.next, Some(self.end - self.next))
+    }
+}
+
+impl ExactSizeIterator for Batches {}
+
+impl Drop for Batches {
+    fn drop(&mut self) {
+        if let Some(worker) = self.worker.take() {
+            worker.join();
+        }
+    }
+}
