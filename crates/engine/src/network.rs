@@ -264,12 +264,9 @@ impl Network {
             memory.gradients_bytes += floats(vector.gradients.len());
             memory.momentum_bytes += floats(vector.momentum.len());
         }
-        for step in &self.steps {
-            if let Step::Conv(conv) = step {
-                memory.plan_bytes += conv.index_bytes();
-                memory.gradients_bytes += conv.partial_bytes();
-            }
-        }
+        memory.gradients_bytes += floats(self.state.partials.len());
+        let conv_bytes = |step: &Step| if let Step::Conv(conv) = step { conv.index_bytes() } else { 0 };
+        memory.plan_bytes = self.steps.iter().map(conv_bytes).sum();
         memory
     }
 

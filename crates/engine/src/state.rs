@@ -25,6 +25,8 @@ pub(crate) struct State {
     pub vectors: Vec<Vector>,
     /// Index of each bias among the vectors.
     pub biases: Vec<usize>,
+    /// Weight gradients of single units, of the layer at work.
+    pub partials: Vec<f32>,
 }
 
 /// A value and what it carries along.
@@ -99,6 +101,7 @@ impl State {
             weights: parameters.weights,
             vectors: parameters.vectors,
             biases: parameters.biases,
+            partials: Vec::new(),
         }
     }
 

@@ -25,8 +25,6 @@ pub(crate) struct Conv {
     probe: ProbePlan,
     /// Version of the pattern that the streams were made for.
     version: u64,
-    /// Weight gradients per unit.
-    partials: Vec<f32>,
 }
 
 /// What serves the tensor's probe.
@@ -43,19 +41,13 @@ impl Conv {
         let norm = state.norms.iter().position(|norm| norm.plan.fused_moments && norm.plan.tensor == plan.output);
         let forward = ForwardPlan::new(plan.shape, unit, weight.index());
         let backward = backward_plan(&plan, unit, weight, &[]);
-        let (probe, partials) = (ProbePlan::None, Vec::new());
-        Conv { plan, at, unit, norm, forward, backward, probe, version: weight.version, partials }
+        Conv { plan, at, unit, norm, forward, backward, probe: ProbePlan::None, version: weight.version }
     }
 
     /// Bytes of the index streams.
     pub fn index_bytes(&self) -> usize {
         let probe = if let ProbePlan::Candidates { backward, .. } = &self.probe { backward.bytes() } else { 0 };
         self.forward.bytes() + self.backward.bytes() + probe
-    }
-
-    /// Bytes of the weight gradients per unit.
-    pub fn partial_bytes(&self) -> usize {
-        size_of_val(&self.partials[..])
     }
 
     fn tiles(&self, unit: usize) -> Range<usize> {
@@ -128,8 +120,10 @@ impl Conv {
         workers.reserve(scratch);
         let (plan, input_len) = (&self.plan, self.plan.shape.input.len() * self.unit);
         let units = state.tiles / self.unit;
-        let mut partials = take(&mut self.partials);
-        partials.resize(units * entries, 0.0);
+        let mut partials = take(&mut state.partials);
+        if partials.len() < units * entries {
+            partials.resize(units * entries, 0.0);
+        }
         let contribution = plan.input_gradient;
         let buffer = state.values[plan.input].plan.gradient.as_ref().map(|gradient| gradient.buffer);
         let mut output = buffer.map(|buffer| take(&mut state.gradients[buffer])).unwrap_or_default();
@@ -166,8 +160,8 @@ impl Conv {
         if finishes {
             (state.values[plan.input].sums, state.values[plan.input].sum_units) = (sums, units);
         }
-        self.partials = partials;
-        self.collect(state, entries, probed, share, dense);
+        self.collect(state, &mut partials, entries, probed, share, dense);
+        state.partials = partials;
         self.bias_gradient(state, value, branch);
     }
 
@@ -194,21 +188,29 @@ impl Conv {
     }
 
     /// Adds up the units in order.
-    fn collect(&mut self, state: &mut State, entries: usize, probed: usize, share: f32, dense: Vec<f32>) {
+    fn collect(
+        &self,
+        state: &mut State,
+        partials: &mut [f32],
+        entries: usize,
+        probed: usize,
+        share: f32,
+        dense: Vec<f32>,
+    ) {
         let (gradients, candidates) = state.weights[self.plan.weight].gradients_mut();
         gradients.fill(0.0);
         candidates.fill(0.0);
         let units = state.tiles / self.unit;
         let with_candidates = match &self.probe {
             ProbePlan::Candidates { backward, .. } => {
-                let sums = fold(&mut self.partials, entries, 0..probed);
+                let sums = fold(partials, entries, 0..probed);
                 backward.scatter(sums, gradients, candidates);
                 probed
             }
             _ => 0,
         };
         if with_candidates < units {
-            let sums = fold(&mut self.partials, entries, with_candidates..units);
+            let sums = fold(partials, entries, with_candidates..units);
             self.backward.scatter(sums, gradients, &mut []);
         }
         if !dense.is_empty() {
