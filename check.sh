@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# Everything that has to hold, in order of cost.
+#   ./check.sh        format, lints, tests, documentation, the demo
+#   ./check.sh long   the heavy suites, for a release: more random cases (minutes to hours)
+set -euo pipefail
+cd "$(dirname "$0")"
+
+step() {
+    printf '\n== %s\n' "$*"
+    "$@"
+}
+
+if [ "${1:-}" = long ]; then
+    step env BIDST_LONG=1 cargo test --release --workspace
+    exit
+fi
+
+step cargo fmt --all --check
+step cargo clippy --workspace --all-targets -- -D warnings
+step cargo test
+step env RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
+step cargo run --release -- --output "${TMPDIR:-/tmp}/bidst-check-$$"

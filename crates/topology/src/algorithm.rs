@@ -1,0 +1,160 @@
+//! The interface between a training loop and an algorithm that moves the mask.
+
+use crate::{Change, State, StateError};
+
+/// A weight tensor whose pattern the algorithm owns.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LayerSpec {
+    /// Name of the tensor, for messages.
+    pub name: String,
+    /// `[O, I, KH, KW]` or `[O, I]`; flat indices are row-major over it.
+    pub shape: Vec<usize>,
+    /// Non-zeros at the start of training.
+    pub nnz: usize,
+}
+
+impl LayerSpec {
+    /// Number of positions: the product of the shape.
+    #[allow(clippy::len_without_is_empty)]
+    pub fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+}
+
+/// The weight gradients a step must deliver for one layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Needs<'a> {
+    /// Only at the active positions, which an ordinary step computes anyway.
+    Active,
+    /// Also at these inactive positions (sorted, unique).
+    Candidates(&'a [u32]),
+    /// At every position of the layer.
+    Dense,
+}
+
+/// What an algorithm may read of one layer. All slices of active values are aligned with `active`.
+#[derive(Clone, Copy, Debug)]
+pub struct LayerView<'a> {
+    /// Active positions, sorted and unique.
+    pub active: &'a [u32],
+    /// Weights at the active positions.
+    pub weights: &'a [f32],
+    /// Gradients of the mean minibatch loss at the active positions, without weight decay.
+    pub gradients: &'a [f32],
+    /// Momentum at the active positions.
+    pub momentum: &'a [f32],
+    /// The extra gradients the algorithm asked for in [`Algorithm::needs`].
+    pub probe: Probe<'a>,
+}
+
+/// Gradients beyond the active positions, as if each inactive position held a weight of value 0.
+#[derive(Clone, Copy, Debug)]
+pub enum Probe<'a> {
+    /// None were asked for.
+    None,
+    /// At the candidate positions.
+    Candidates {
+        /// The positions, as asked for.
+        index: &'a [u32],
+        /// Gradients aligned with `index`: means over the probed share of the batch.
+        gradients: &'a [f32],
+    },
+    /// At all positions, active ones included.
+    Dense {
+        /// One gradient per position of the layer.
+        gradients: &'a [f32],
+    },
+}
+
+/// What a decision keeps constant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Budget {
+    /// Every layer keeps its number of non-zeros.
+    PerLayer,
+    /// Only the sum over layers is kept.
+    Total,
+}
+
+/// What an algorithm may know of the run it is built for.
+#[derive(Clone, Copy, Debug)]
+pub struct Context<'a> {
+    /// The sparsified tensors, in the order of every `layers` slice passed later.
+    pub layers: &'a [LayerSpec],
+    /// Optimiser steps of the whole run.
+    pub total_steps: u64,
+    /// Optimiser steps per epoch.
+    pub steps_per_epoch: u64,
+    /// Seed of the run.
+    pub seed: u64,
+    /// L2 coefficient of the optimiser (λ of the lower level).
+    pub weight_decay: f32,
+    /// First (peak) learning rate of the optimiser.
+    pub learning_rate: f32,
+    /// Images per step.
+    pub batch_size: usize,
+}
+
+/// A dynamic-sparse-training algorithm.
+///
+/// For every step (0-based) the loop calls, in this order: [`needs`](Self::needs) per layer, the forward and backward
+/// pass, [`observe`](Self::observe), then [`decides_at`](Self::decides_at). Unless this is a decision and
+/// [`replaces_weight_step`](Self::replaces_weight_step), the optimiser moves the weights; at a decision
+/// [`update`](Self::update) follows, with the weights as they are then and the gradients of this step.
+pub trait Algorithm: Send {
+    /// The name it is listed under.
+    fn name(&self) -> &'static str;
+
+    /// Which weight gradients `step` must deliver for layer number `layer`. Ask before the backward pass: after a
+    /// decision the answer is about the next steps.
+    fn needs(&self, _step: u64, _layer: usize) -> Needs<'_> {
+        Needs::Active
+    }
+
+    /// Share of the batch, in (0, 1], on which probes are computed.
+    fn probe_share(&self) -> f32 {
+        1.0
+    }
+
+    /// Reads the gradients of a step, after its backward pass and before the optimiser.
+    fn observe(&mut self, _step: u64, _layers: &[LayerView<'_>]) {}
+
+    /// Whether `step`, whose backward pass has just finished, is a decision point.
+    fn decides_at(&self, step: u64) -> bool {
+        self.next_decision(step) == Some(step)
+    }
+
+    /// Whether the optimiser step is skipped at a decision.
+    fn replaces_weight_step(&self) -> bool {
+        false
+    }
+
+    /// The first decision point at or after `step`.
+    fn next_decision(&self, step: u64) -> Option<u64>;
+
+    /// Takes the decision of `step`: one change per layer; all empty if the decision is refused.
+    fn update(&mut self, step: u64, layers: &[LayerView<'_>]) -> Vec<Change>;
+
+    /// What [`update`](Self::update) keeps constant.
+    fn budget(&self) -> Budget {
+        Budget::PerLayer
+    }
+
+    /// Bytes of state this algorithm itself keeps for positions that are not active weights: candidate lists and
+    /// their accumulators, dense scores, stored weights. Probe buffers belong to the engine and are counted there.
+    fn dense_bytes(&self) -> usize {
+        0
+    }
+
+    /// Everything needed to continue as if never interrupted.
+    fn save(&self) -> State {
+        State::default()
+    }
+
+    /// Takes over what [`save`](Self::save) wrote.
+    ///
+    /// # Errors
+    /// If a vector is missing or does not fit the layers; the algorithm is then unchanged.
+    fn load(&mut self, _state: &State) -> Result<(), StateError> {
+        Ok(())
+    }
+}

@@ -1,0 +1,268 @@
+//! The list of algorithms.
+//!
+//! To add one, write `src/algorithms/NAME.rs` with a [`Card`] called `CARD`, its `Params`, and a function `build`, and
+//! put the module's name into the list below. That registers it, names it in help texts and error messages, and runs
+//! the conformance suite over it.
+
+use crate::schedule::{DropFraction, DropSchedule, Schedule, Times};
+use crate::{Algorithm, Context};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::fmt::Display;
+
+macro_rules! algorithms {
+    ($($module:ident),* $(,)?) => {
+        $(pub mod $module;)*
+
+        static LIST: &[Entry] = &[$(Entry {
+            name: $module::CARD.name,
+            summary: $module::CARD.summary,
+            paper: $module::CARD.paper,
+            dense: $module::CARD.dense,
+            source: concat!("crates/topology/src/algorithms/", stringify!($module), ".rs"),
+            defaults: || table_of(&$module::Params::default()),
+            build: |params, context| $module::build(parse($module::CARD.name, params)?, context),
+        }),*];
+    };
+}
+
+algorithms![dense, static_mask, set, rigl, bidst];
+
+/// What an algorithm says about itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Card {
+    /// The name users type.
+    pub name: &'static str,
+    /// One line for help texts.
+    pub summary: &'static str,
+    /// Authors, title, venue.
+    pub paper: &'static str,
+    /// Whether it trains every weight, so that no tensor is sparsified.
+    pub dense: bool,
+}
+
+/// One listed algorithm.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry {
+    /// The name users type.
+    pub name: &'static str,
+    /// One line for help texts.
+    pub summary: &'static str,
+    /// Authors, title, venue.
+    pub paper: &'static str,
+    /// Whether it trains every weight, so that no tensor is sparsified.
+    pub dense: bool,
+    /// Path of its file in the repository.
+    pub source: &'static str,
+    /// Its options and their defaults. Options that derive their default from the run are absent.
+    pub defaults: fn() -> toml::Table,
+    /// Makes one from options and a run.
+    pub build: Build,
+}
+
+/// Makes an algorithm from options and a run.
+pub type Build = fn(&toml::Table, &Context<'_>) -> Result<Box<dyn Algorithm>, AlgorithmError>;
+
+/// Why an algorithm cannot be built.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum AlgorithmError {
+    /// No algorithm has this name.
+    #[error("there is no algorithm `{name}`; did you mean `{nearest}`? There are: {}", list.join(", "))]
+    Unknown {
+        /// The name asked for.
+        name: String,
+        /// The listed name that looks most like it.
+        nearest: &'static str,
+        /// All names.
+        list: Vec<&'static str>,
+    },
+    /// An option does not exist or has the wrong type.
+    #[error("options of algorithm `{algorithm}`: {reason}")]
+    Options {
+        /// The algorithm.
+        algorithm: &'static str,
+        /// What is wrong, naming the option.
+        reason: String,
+    },
+    /// An option has a value outside its range, or one that contradicts another.
+    #[error("option `{option} = {value}` of algorithm `{algorithm}`: {rule}")]
+    Value {
+        /// The algorithm.
+        algorithm: &'static str,
+        /// The option.
+        option: &'static str,
+        /// Its value.
+        value: String,
+        /// What would be right.
+        rule: &'static str,
+    },
+}
+
+/// All algorithms.
+pub fn list() -> &'static [Entry] {
+    LIST
+}
+
+/// The entry called `name`.
+///
+/// # Errors
+/// If there is none; the message names the nearest one and all others.
+pub fn find(name: &str) -> Result<&'static Entry, AlgorithmError> {
+    LIST.iter().find(|entry| entry.name == name).ok_or_else(|| AlgorithmError::Unknown {
+        name: name.into(),
+        nearest: LIST.iter().min_by_key(|entry| edit_distance(name, entry.name)).map_or("", |entry| entry.name),
+        list: LIST.iter().map(|entry| entry.name).collect(),
+    })
+}
+
+/// Builds the algorithm called `name` for a run.
+///
+/// # Errors
+/// If there is no such algorithm, or an option is unknown, of the wrong type or out of range.
+pub fn build(name: &str, params: &toml::Table, context: &Context<'_>) -> Result<Box<dyn Algorithm>, AlgorithmError> {
+    (find(name)?.build)(params, context)
+}
+
+fn table_of(params: &impl Serialize) -> toml::Table {
+    toml::Table::try_from(params).expect("options are plain numbers, booleans and words")
+}
+
+fn parse<P: DeserializeOwned>(algorithm: &'static str, params: &toml::Table) -> Result<P, AlgorithmError> {
+    params
+        .clone()
+        .try_into()
+        .map_err(|error: toml::de::Error| AlgorithmError::Options { algorithm, reason: error.message().to_owned() })
+}
+
+/// Checks options of one algorithm.
+#[derive(Clone, Copy)]
+struct Require(&'static str);
+
+impl Require {
+    fn that(
+        self,
+        holds: bool,
+        option: &'static str,
+        value: impl Display,
+        rule: &'static str,
+    ) -> Result<(), AlgorithmError> {
+        if holds {
+            Ok(())
+        } else {
+            Err(AlgorithmError::Value { algorithm: self.0, option, value: value.to_string(), rule })
+        }
+    }
+
+    /// A regular schedule: a decision every `interval` steps while `step < stop · total_steps`.
+    fn schedule(
+        self,
+        interval: u64,
+        stop: f64,
+        drop_fraction: f64,
+        drop_schedule: DropSchedule,
+        context: &Context<'_>,
+    ) -> Result<Schedule, AlgorithmError> {
+        self.that(interval > 0, "update_interval", interval, "must be at least 1 step")?;
+        let end = self.stop(stop, context)?;
+        let fraction = self.drop_fraction(drop_fraction, drop_schedule, end)?;
+        Ok(Schedule { times: Times::every(interval, end), fraction })
+    }
+
+    fn stop(self, stop: f64, context: &Context<'_>) -> Result<u64, AlgorithmError> {
+        self.that((0.0..=1.0).contains(&stop), "stop", stop, "is a share of the run, from 0 to 1")?;
+        Ok((stop * context.total_steps as f64).floor() as u64)
+    }
+
+    fn drop_fraction(self, initial: f64, schedule: DropSchedule, end: u64) -> Result<DropFraction, AlgorithmError> {
+        self.that(
+            (0.0..=1.0).contains(&initial),
+            "drop_fraction",
+            initial,
+            "is a share of the non-zeros, from 0 to 1",
+        )?;
+        Ok(DropFraction { initial, schedule, end })
+    }
+}
+
+/// Levenshtein distance in characters.
+fn edit_distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+        for (j, &y) in b.iter().enumerate() {
+            let substituted = diagonal + usize::from(x != y);
+            diagonal = row[j + 1];
+            row[j + 1] = substituted.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn context() -> Context<'static> {
+        Context {
+            layers: &[],
+            total_steps: 1000,
+            steps_per_epoch: 100,
+            seed: 0,
+            weight_decay: 5e-4,
+            learning_rate: 0.1,
+            batch_size: 32,
+        }
+    }
+
+    fn error_of(name: &str, params: &str) -> String {
+        match build(name, &params.parse().unwrap(), &context()) {
+            Ok(_) => panic!("{name} accepted `{params}`"),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    #[test]
+    fn an_unknown_name_is_answered_with_the_nearest_and_the_list() {
+        let message = error_of("rigle", "");
+        assert!(message.contains("did you mean `rigl`"), "{message}");
+        for entry in list() {
+            assert!(message.contains(entry.name), "{message}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_option_is_named_for_every_algorithm() {
+        for entry in list() {
+            let message = error_of(entry.name, "no_such_option = 1");
+            assert!(message.contains("no_such_option") && message.contains(entry.name), "{message}");
+        }
+    }
+
+    #[test]
+    fn an_option_of_the_wrong_type_or_range_is_named() {
+        assert!(error_of("set", "drop_fraction = 'much'").contains("set"));
+        let message = error_of("set", "drop_fraction = 1.5");
+        assert!(message.contains("drop_fraction = 1.5"), "{message}");
+        assert!(error_of("rigl", "update_interval = 0").contains("update_interval = 0"));
+        assert!(error_of("rigl", "stop = nan").contains("stop"));
+    }
+
+    #[test]
+    fn every_algorithm_accepts_its_own_defaults_and_names_its_file() {
+        for entry in list() {
+            let algorithm = build(entry.name, &(entry.defaults)(), &context()).unwrap();
+            assert_eq!(algorithm.name(), entry.name);
+            let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(entry.source);
+            assert!(file.is_file(), "{}", entry.source);
+        }
+    }
+
+    #[test]
+    fn edit_distance_counts_single_edits() {
+        assert_eq!(edit_distance("rigl", "rigl"), 0);
+        assert_eq!(edit_distance("", "set"), 3);
+        assert_eq!(edit_distance("bdst", "bidst"), 1);
+        assert_eq!(edit_distance("kitten", "sitting"), 3);
+    }
+}

@@ -1,0 +1,125 @@
+//! SET: sparse evolutionary training.
+//!
+//! Mocanu et al., "Scalable training of artificial neural networks with adaptive sparse connectivity inspired by network
+//! science", Nature Communications 2018.
+//!
+//! At a decision, per layer: drop the ⌊α·nnz⌋ weights smallest in magnitude, grow as many at uniformly random inactive
+//! positions with value 0 and momentum 0.
+//!
+//! Where we differ from the original, as the frameworks around RigL do: one magnitude order instead of a share of the
+//! positive and a share of the negative weights, decisions every `update_interval` steps instead of every epoch, a
+//! cosine drop fraction, and an optimiser that goes on instead of starting anew. Counts are exact. A position dropped in
+//! a decision cannot grow in the same one.
+
+use super::{AlgorithmError, Card, Require};
+use crate::rng::{Purpose, Streams};
+use crate::schedule::{DropSchedule, Schedule};
+use crate::select;
+use crate::{Algorithm, Change, Context, LayerView};
+use serde::{Deserialize, Serialize};
+
+/// How it is listed.
+pub const CARD: Card = Card {
+    name: "set",
+    summary: "drop the smallest weights, grow random ones",
+    paper: "Mocanu et al., Scalable training of artificial neural networks with adaptive sparse connectivity inspired \
+            by network science, Nature Communications 2018",
+    dense: false,
+};
+
+/// Options of SET.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Params {
+    /// Steps from one decision to the next. Default 100.
+    pub update_interval: u64,
+    /// Share of a layer's non-zeros replaced by the first decision. Default 0.3.
+    pub drop_fraction: f64,
+    /// How that share falls: `constant` or `cosine`. Default `cosine`.
+    pub drop_schedule: DropSchedule,
+    /// Share of the run after which the mask is frozen. Default 0.75.
+    pub stop: f64,
+}
+
+impl Default for Params {
+    fn default() -> Self {
+        Self { update_interval: 100, drop_fraction: 0.3, drop_schedule: DropSchedule::Cosine, stop: 0.75 }
+    }
+}
+
+/// Builds it.
+///
+/// # Errors
+/// If an option is out of range.
+pub fn build(params: Params, context: &Context<'_>) -> Result<Box<dyn Algorithm>, AlgorithmError> {
+    let Params { update_interval, drop_fraction, drop_schedule, stop } = params;
+    Ok(Box::new(Set {
+        schedule: Require(CARD.name).schedule(update_interval, stop, drop_fraction, drop_schedule, context)?,
+        lens: context.layers.iter().map(|layer| layer.len()).collect(),
+        streams: Streams::new(context.seed),
+    }))
+}
+
+struct Set {
+    schedule: Schedule,
+    lens: Vec<usize>,
+    streams: Streams,
+}
+
+impl Algorithm for Set {
+    fn name(&self) -> &'static str {
+        CARD.name
+    }
+
+    fn next_decision(&self, step: u64) -> Option<u64> {
+        self.schedule.times.next(step)
+    }
+
+    fn update(&mut self, step: u64, layers: &[LayerView<'_>]) -> Vec<Change> {
+        let decide = |(layer, (view, &len)): (usize, (&LayerView<'_>, &usize))| {
+            let count = self.schedule.fraction.count(step, view.active.len()).min(len - view.active.len());
+            let magnitudes: Vec<f32> = view.weights.iter().map(|w| w.abs()).collect();
+            let mut rng = self.streams.stream(Purpose::Grow, layer as u64, step);
+            Change {
+                dropped: select::pick(view.active, &select::smallest(&magnitudes, count)),
+                grown: select::random_inactive(&mut rng, len, view.active, count),
+                ..Change::default()
+            }
+        };
+        layers.iter().zip(&self.lens).enumerate().map(decide).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{LayerSpec, Probe};
+
+    #[test]
+    fn the_smallest_magnitudes_make_room_for_inactive_positions() {
+        let layers = [LayerSpec { name: "fc.weight".into(), shape: vec![4, 5], nnz: 5 }];
+        let context = Context {
+            layers: &layers,
+            total_steps: 1000,
+            steps_per_epoch: 100,
+            seed: 1,
+            weight_decay: 0.0,
+            learning_rate: 0.1,
+            batch_size: 1,
+        };
+        let params = Params { drop_fraction: 0.4, drop_schedule: DropSchedule::Constant, ..Params::default() };
+        let mut set = build(params, &context).unwrap();
+        let active = [1, 4, 7, 9, 12];
+        let view = LayerView {
+            active: &active,
+            weights: &[0.5, -0.1, 0.3, -0.9, 0.2],
+            gradients: &[0.0; 5],
+            momentum: &[0.0; 5],
+            probe: Probe::None,
+        };
+        let change = set.update(100, &[view]).remove(0);
+        change.check(20, &active).unwrap();
+        assert_eq!(change.dropped, [4, 12]);
+        assert_eq!(change.grown.len(), 2);
+    }
+}

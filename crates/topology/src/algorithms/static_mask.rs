@@ -1,0 +1,41 @@
+//! Static sparse training: the random mask drawn at the start is kept to the end. The baseline that every dynamic
+//! method must beat, and the cost that every mask overhead is measured against.
+//!
+//! This is not RigL's `static` optimiser, which re-initialises dropped connections in place.
+
+use super::{AlgorithmError, Card};
+use crate::{Algorithm, Change, Context, LayerView};
+use serde::{Deserialize, Serialize};
+
+/// How it is listed.
+pub const CARD: Card =
+    Card { name: "static", summary: "keep the random first mask; the sparse baseline", paper: "none", dense: false };
+
+/// It has no options.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Params {}
+
+/// Builds it.
+///
+/// # Errors
+/// Never.
+pub fn build(_params: Params, _context: &Context<'_>) -> Result<Box<dyn Algorithm>, AlgorithmError> {
+    Ok(Box::new(Static))
+}
+
+struct Static;
+
+impl Algorithm for Static {
+    fn name(&self) -> &'static str {
+        CARD.name
+    }
+
+    fn next_decision(&self, _step: u64) -> Option<u64> {
+        None
+    }
+
+    fn update(&mut self, _step: u64, layers: &[LayerView<'_>]) -> Vec<Change> {
+        vec![Change::default(); layers.len()]
+    }
+}

@@ -1,0 +1,65 @@
+//! A plain bitset over positions.
+
+/// A set of positions below a fixed length, one bit each.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct BitSet {
+    words: Vec<u64>,
+}
+
+impl BitSet {
+    pub(crate) fn new(len: usize) -> Self {
+        Self { words: vec![0; len.div_ceil(64)] }
+    }
+
+    pub(crate) fn of(len: usize, positions: &[u32]) -> Self {
+        let mut set = Self::new(len);
+        set.extend(positions);
+        set
+    }
+
+    /// From the words of [`words`](Self::words); `None` if their number or a bit beyond `len` is wrong.
+    pub(crate) fn from_words(len: usize, words: &[u64]) -> Option<Self> {
+        let tail = len % 64;
+        let fits = words.len() == len.div_ceil(64) && (tail == 0 || words.last().is_none_or(|last| last >> tail == 0));
+        fits.then(|| Self { words: words.to_vec() })
+    }
+
+    pub(crate) fn words(&self) -> &[u64] {
+        &self.words
+    }
+
+    /// Adds a position; whether it was new.
+    pub(crate) fn insert(&mut self, position: u32) -> bool {
+        let (word, bit) = (position as usize / 64, 1u64 << (position % 64));
+        let new = self.words[word] & bit == 0;
+        self.words[word] |= bit;
+        new
+    }
+
+    pub(crate) fn extend(&mut self, positions: &[u32]) {
+        for &position in positions {
+            self.insert(position);
+        }
+    }
+
+    pub(crate) fn contains(&self, position: u32) -> bool {
+        self.words[position as usize / 64] >> (position % 64) & 1 == 1
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.words.iter().map(|word| word.count_ones() as usize).sum()
+    }
+
+    /// The positions in ascending order.
+    pub(crate) fn to_sorted(&self) -> Vec<u32> {
+        let mut out = Vec::with_capacity(self.count());
+        for (i, &word) in self.words.iter().enumerate() {
+            let mut rest = word;
+            while rest != 0 {
+                out.push((i * 64) as u32 + rest.trailing_zeros());
+                rest &= rest - 1;
+            }
+        }
+        out
+    }
+}

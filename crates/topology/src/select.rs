@@ -1,0 +1,292 @@
+//! Exact selections by score: no thresholds, no full sorts.
+//!
+//! One order everywhere: larger scores first, equal scores (−0 and 0 are equal) by lower index, NaN after everything.
+//! Indices returned are entries of the score slice, ascending.
+
+use rand_chacha::rand_core::Rng;
+use std::cmp::Reverse;
+
+/// The score's place in the order as an integer: larger is better, NaN is 0.
+fn rank(score: f32) -> u32 {
+    if score.is_nan() {
+        return 0;
+    }
+    let bits = (score + 0.0).to_bits();
+    if bits >> 31 == 1 { !bits } else { bits | 1 << 31 }
+}
+
+/// Whether `a` comes strictly before `b` in the order.
+pub fn better(a: f32, b: f32) -> bool {
+    rank(a) > rank(b)
+}
+
+/// Score and entry in one comparable word; larger is better.
+fn key(entry: usize, score: f32) -> u64 {
+    u64::from(rank(score)) << 32 | u64::from(u32::MAX - entry as u32)
+}
+
+fn entry(key: u64) -> u32 {
+    u32::MAX - key as u32
+}
+
+fn keys(scores: &[f32]) -> Vec<u64> {
+    scores.iter().enumerate().map(|(entry, &score)| key(entry, score)).collect()
+}
+
+/// Keeps the `count` best keys (all if there are fewer), in any order.
+fn keep_best(keys: &mut Vec<u64>, count: usize) {
+    if count < keys.len() {
+        keys.select_nth_unstable_by_key(count, |&key| Reverse(key));
+        keys.truncate(count);
+    }
+}
+
+/// Keeps the `count` worst keys (all if there are fewer), in any order.
+fn keep_worst(keys: &mut Vec<u64>, count: usize) {
+    if count < keys.len() {
+        keys.select_nth_unstable(count);
+        keys.truncate(count);
+    }
+}
+
+fn entries(keys: &[u64]) -> Vec<u32> {
+    let mut entries: Vec<u32> = keys.iter().map(|&key| entry(key)).collect();
+    entries.sort_unstable();
+    entries
+}
+
+/// The `count` best entries (all if there are fewer).
+pub fn largest(scores: &[f32], count: usize) -> Vec<u32> {
+    let mut keys = keys(scores);
+    keep_best(&mut keys, count);
+    entries(&keys)
+}
+
+/// The `count` worst entries (all if there are fewer): what [`largest`] of the others leaves over.
+pub fn smallest(scores: &[f32], count: usize) -> Vec<u32> {
+    let mut keys = keys(scores);
+    keep_worst(&mut keys, count);
+    entries(&keys)
+}
+
+/// How many of `grow` are among the `keep.len()` best of both together; equal scores favour `keep`.
+pub fn intruders(keep: &[f32], grow: &[f32]) -> usize {
+    let incumbents = keep.iter().map(|&score| u64::from(rank(score)) << 1 | 1);
+    let mut union: Vec<u64> = incumbents.chain(grow.iter().map(|&score| u64::from(rank(score)) << 1)).collect();
+    if keep.len() < union.len() {
+        union.select_nth_unstable_by_key(keep.len(), |&key| Reverse(key));
+        union.truncate(keep.len());
+    }
+    union.iter().filter(|&key| key & 1 == 0).count()
+}
+
+/// Entries to drop (of the keep scores) and to grow (of the grow scores), equally many in sum.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Swaps {
+    /// Entries of the keep scores.
+    pub dropped: Vec<u32>,
+    /// Entries of the grow scores.
+    pub grown: Vec<u32>,
+}
+
+/// What one layer brings to an exchange.
+#[derive(Clone, Copy, Debug)]
+pub struct Offer<'a> {
+    /// Scores of the active positions.
+    pub keep: &'a [f32],
+    /// Scores of the candidates.
+    pub grow: &'a [f32],
+    /// Most entries that may be dropped.
+    pub cap: usize,
+    /// Fewest active positions that must remain.
+    pub floor: usize,
+}
+
+/// Swaps the best candidate for the worst active position, the second best for the second worst, and so on, while
+/// `worth` holds for the pair's scores (grow, keep), at most `cap` times. `worth` must not become true again along the
+/// way.
+pub fn exchange(keep: &[f32], grow: &[f32], cap: usize, worth: impl Fn(f32, f32) -> bool) -> Swaps {
+    let cap = cap.min(keep.len()).min(grow.len());
+    let (mut out, mut into) = (keys(keep), keys(grow));
+    keep_worst(&mut out, cap);
+    keep_best(&mut into, cap);
+    let pays = |into: u64, out: u64| worth(grow[entry(into) as usize], keep[entry(out) as usize]);
+    let last = into.iter().min().zip(out.iter().max());
+    if !last.is_none_or(|(&into, &out)| pays(into, out)) {
+        out.sort_unstable();
+        into.sort_unstable_by_key(|&key| Reverse(key));
+        let count = out.iter().zip(&into).take_while(|&(&out, &into)| pays(into, out)).count();
+        out.truncate(count);
+        into.truncate(count);
+    }
+    Swaps { dropped: entries(&out), grown: entries(&into) }
+}
+
+/// [`exchange`] over all layers together: of the best candidates, as many as all caps allow, each in turn replaces the
+/// worst active position that may still go. A layer at its floor gives up a position only to itself. Costs
+/// (candidates) × (layers).
+pub fn exchange_between(offers: &[Offer<'_>], worth: impl Fn(f32, f32) -> bool) -> Vec<Swaps> {
+    let worst: Vec<Vec<u64>> = offers.iter().map(|offer| ascending_worst(offer.keep, offer.cap)).collect();
+    let mut nnz: Vec<usize> = offers.iter().map(|offer| offer.keep.len()).collect();
+    let mut gone = vec![0; offers.len()];
+    let mut grown = vec![Vec::new(); offers.len()];
+    for (into, candidate) in best_of_all(offers, worst.iter().map(Vec::len).sum()) {
+        let donor = (0..offers.len())
+            .filter(|&layer| gone[layer] < worst[layer].len() && (layer == into || nnz[layer] > offers[layer].floor))
+            .min_by_key(|&layer| (worst[layer][gone[layer]] >> 32, layer));
+        let Some(donor) = donor else { continue };
+        let out = worst[donor][gone[donor]];
+        if worth(offers[into].grow[entry(candidate) as usize], offers[donor].keep[entry(out) as usize]) {
+            gone[donor] += 1;
+            nnz[donor] -= 1;
+            nnz[into] += 1;
+            grown[into].push(candidate);
+        }
+    }
+    let swaps = worst.iter().zip(gone).zip(grown);
+    swaps.map(|((worst, gone), grown)| Swaps { dropped: entries(&worst[..gone]), grown: entries(&grown) }).collect()
+}
+
+fn ascending_worst(scores: &[f32], count: usize) -> Vec<u64> {
+    let mut keys = keys(scores);
+    keep_worst(&mut keys, count);
+    keys.sort_unstable();
+    keys
+}
+
+/// The `count` best candidates of all layers as (layer, key), best first; equal scores by layer, then by entry.
+fn best_of_all(offers: &[Offer<'_>], count: usize) -> Vec<(usize, u64)> {
+    let mut pool = Vec::new();
+    for (layer, offer) in offers.iter().enumerate() {
+        let mut best = keys(offer.grow);
+        keep_best(&mut best, count);
+        pool.extend(best.into_iter().map(|key| (layer, key)));
+    }
+    let order = |&(layer, key): &(usize, u64)| (Reverse(key >> 32), layer, Reverse(key));
+    if count < pool.len() {
+        pool.select_nth_unstable_by_key(count, order);
+        pool.truncate(count);
+    }
+    pool.sort_unstable_by_key(order);
+    pool
+}
+
+/// The inactive positions with these ranks (ascending) among the inactive positions; `active` is sorted. Linear in
+/// both, whatever the size of the layer.
+pub fn inactive_at(active: &[u32], ranks: &[u32]) -> Vec<u32> {
+    let mut passed = 0;
+    ranks
+        .iter()
+        .map(|&rank| {
+            while passed < active.len() && active[passed] <= rank + passed as u32 {
+                passed += 1;
+            }
+            rank + passed as u32
+        })
+        .collect()
+}
+
+/// `count` inactive positions of a layer of `len`, uniformly (all of them if there are fewer).
+pub fn random_inactive(rng: &mut impl Rng, len: usize, active: &[u32], count: usize) -> Vec<u32> {
+    let inactive = len - active.len();
+    inactive_at(active, &crate::rng::choose(rng, inactive, count.min(inactive)))
+}
+
+/// The entries of `values` at `entries`.
+pub fn pick<T: Copy>(values: &[T], entries: &[u32]) -> Vec<T> {
+    entries.iter().map(|&entry| values[entry as usize]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mask::complement;
+    use proptest::prelude::*;
+
+    const NAN: f32 = f32::NAN;
+
+    #[test]
+    fn ties_go_to_the_lower_index_and_nan_comes_last() {
+        let scores = [1.0, NAN, 2.0, 1.0, -0.0, 0.0, f32::NEG_INFINITY];
+        assert_eq!(largest(&scores, 2), [0, 2]);
+        assert_eq!(largest(&scores, 4), [0, 2, 3, 4]);
+        assert_eq!(smallest(&scores, 1), [1]);
+        assert_eq!(smallest(&scores, 3), [1, 5, 6]);
+        assert_eq!(largest(&scores, 9).len(), 7);
+    }
+
+    #[test]
+    fn an_exchange_swaps_only_worthwhile_pairs_up_to_the_cap() {
+        let keep = [5.0, 1.0, 4.0, 2.0];
+        let grow = [3.0, 0.5, 6.0, NAN];
+        let better = |grow: f32, keep: f32| grow > keep;
+        assert_eq!(exchange(&keep, &grow, 4, better), Swaps { dropped: vec![1, 3], grown: vec![0, 2] });
+        assert_eq!(exchange(&keep, &grow, 1, better), Swaps { dropped: vec![1], grown: vec![2] });
+        assert_eq!(exchange(&keep, &[1.0, 1.0], 4, better), Swaps::default());
+        assert_eq!(exchange(&keep, &grow, 4, |_, _| true).grown, [0, 1, 2, 3]);
+    }
+
+    #[test]
+    fn an_exchange_between_layers_moves_budget_but_not_below_the_floor() {
+        let offers = [
+            Offer { keep: &[0.1, 0.2, 0.3], grow: &[0.05, 0.15], cap: 3, floor: 2 },
+            Offer { keep: &[9.0, 8.0], grow: &[7.0, 6.0, 5.0], cap: 2, floor: 1 },
+        ];
+        let swaps = exchange_between(&offers, |grow, keep| grow > keep);
+        assert_eq!(swaps[0], Swaps { dropped: vec![0], grown: vec![] });
+        assert_eq!(swaps[1], Swaps { dropped: vec![], grown: vec![0] });
+        let alone = exchange_between(&[Offer { floor: 3, ..offers[0] }], |grow, keep| grow > keep);
+        assert_eq!(alone[0], Swaps { dropped: vec![0], grown: vec![1] });
+    }
+
+    fn any_score() -> impl Strategy<Value = f32> {
+        prop_oneof![4 => (-3i8..3).prop_map(f32::from), 1 => any::<f32>()]
+    }
+
+    proptest! {
+        #[test]
+        fn selection_agrees_with_a_full_stable_sort(scores in prop::collection::vec(any_score(), 0..60), count in 0usize..70) {
+            let mut order: Vec<u32> = (0..scores.len() as u32).collect();
+            order.sort_by_key(|&entry| Reverse(rank(scores[entry as usize])));
+            let split = count.min(scores.len());
+            let mut best = order[..split].to_vec();
+            best.sort_unstable();
+            prop_assert_eq!(largest(&scores, count), best);
+            let mut worst = order[scores.len() - split..].to_vec();
+            worst.sort_unstable();
+            prop_assert_eq!(smallest(&scores, count), worst);
+        }
+
+        #[test]
+        fn an_uncapped_exchange_is_the_top_k_of_the_union(
+            keep in prop::collection::vec(any_score(), 0..30), grow in prop::collection::vec(any_score(), 0..30),
+        ) {
+            let swaps = exchange(&keep, &grow, usize::MAX, |grow, keep| rank(grow) > rank(keep));
+            let union: Vec<f32> = keep.iter().chain(&grow).copied().collect();
+            let top = largest(&union, keep.len());
+            let grown: Vec<u32> =
+                top.iter().filter(|&&e| e as usize >= keep.len()).map(|&e| e - keep.len() as u32).collect();
+            prop_assert_eq!(swaps.grown.len(), intruders(&keep, &grow));
+            prop_assert_eq!(swaps.dropped.len(), swaps.grown.len());
+            prop_assert_eq!(swaps.grown, grown);
+        }
+
+        #[test]
+        fn one_layer_exchanges_with_itself_like_an_exchange_within(
+            keep in prop::collection::vec(any_score(), 0..30), grow in prop::collection::vec(any_score(), 0..30), cap in 0usize..30,
+        ) {
+            let better = |grow: f32, keep: f32| grow > keep;
+            let offer = Offer { keep: &keep, grow: &grow, cap, floor: keep.len() };
+            let between = exchange_between(&[offer], better);
+            prop_assert_eq!(&between[0], &exchange(&keep, &grow, cap, better));
+        }
+
+        #[test]
+        fn inactive_ranks_name_the_complement(active in prop::collection::btree_set(0u32..50, 0..50)) {
+            let active: Vec<u32> = active.into_iter().collect();
+            let inactive = complement(50, &active);
+            let ranks: Vec<u32> = (0..inactive.len() as u32).collect();
+            prop_assert_eq!(inactive_at(&active, &ranks), inactive);
+        }
+    }
+}
