@@ -1,0 +1,27 @@
+//! The verbs, one file each.
+
+pub mod algorithms;
+pub mod bench;
+pub mod demo;
+pub mod eval;
+pub mod inspect;
+pub mod train;
+
+use std::path::{Path, PathBuf};
+
+use bidst_train::run_dir::RunDir;
+
+use crate::exit::UsageError;
+
+/// The model file that `path`, a run folder or such a file itself, stands for.
+fn model_file(path: &Path) -> Result<PathBuf, UsageError> {
+    let file = if path.is_dir() { RunDir::model_path(path) } else { path.to_owned() };
+    match (path.exists(), file.is_file()) {
+        (_, true) => Ok(file),
+        (false, _) => Err(UsageError(format!("{}: no such run folder or model file", path.display()))),
+        (true, false) => {
+            let advice = "the run is not finished; `bidst train --resume` continues it";
+            Err(UsageError(format!("{}: holds no model.safetensors ({advice})", path.display())))
+        }
+    }
+}

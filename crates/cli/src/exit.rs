@@ -1,0 +1,45 @@
+//! From an error to a message and an exit code, in one place.
+
+use std::fmt;
+use std::io;
+use std::process::ExitCode;
+
+use bidst_train::TrainError;
+
+/// The command line asks for something that cannot be.
+#[derive(Debug)]
+pub struct UsageError(pub String);
+
+impl fmt::Display for UsageError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for UsageError {}
+
+/// Prints the error, if there is one. A reader that went away (`bidst ... | head`) is none.
+pub fn report(result: anyhow::Result<()>) -> ExitCode {
+    let Err(error) = result else { return ExitCode::SUCCESS };
+    let pipe_closed = |cause: &(dyn std::error::Error + 'static)| {
+        cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+    };
+    if error.chain().any(pipe_closed) {
+        return ExitCode::SUCCESS;
+    }
+    eprintln!("error: {error:#}");
+    ExitCode::from(code(&error))
+}
+
+fn code(error: &anyhow::Error) -> u8 {
+    use TrainError as E;
+    if error.is::<UsageError>() {
+        return 2;
+    }
+    match error.downcast_ref::<TrainError>() {
+        Some(E::Config(_) | E::Model { .. } | E::Distribution(_) | E::CannotResume { .. }) => 2,
+        Some(E::Diverged { .. }) => 3,
+        Some(E::Data(_) | E::ModelFile { .. } | E::Checkpoint { .. } | E::State { .. }) => 4,
+        _ => 1,
+    }
+}

@@ -1,0 +1,233 @@
+//! Showing a run while it happens.
+
+use std::io::{self, IsTerminal, Write};
+use std::time::Instant;
+
+use bidst_train::metrics::{EpochRecord, StepRecord};
+use bidst_train::session::{Outcome, Summary};
+use bidst_train::trainer::{Event, Observer};
+use bidst_train::{Config, TrainError};
+use clap::ValueEnum;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde_json::json;
+
+use crate::text::{bytes, count, percent, seconds};
+
+/// How a run shows itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Mode {
+    /// A live bar on a terminal, plain lines elsewhere
+    Auto,
+    /// A line per epoch
+    Plain,
+    /// A JSON object per line
+    Json,
+    /// Only the result
+    None,
+}
+
+impl Mode {
+    /// What is shown: `Auto` decided.
+    fn resolved(self) -> Mode {
+        match self {
+            Mode::Auto if io::stderr().is_terminal() => Mode::Auto,
+            Mode::Auto => Mode::Plain,
+            mode => mode,
+        }
+    }
+}
+
+/// An observer that shows what it sees. Failure to write is ignored: it must not end a training.
+pub struct Display {
+    mode: Mode,
+    bar: ProgressBar,
+    epochs: u64,
+    density: f64,
+    rate: Option<f64>,
+    train_s: f64,
+    topology_s: f64,
+}
+
+impl Display {
+    /// A display for a run that is about to start; shows its circumstances.
+    pub fn start(mode: Mode, config: &Config, summary: &Summary) -> Display {
+        let mode = mode.resolved();
+        match mode {
+            Mode::Auto | Mode::Plain => show(&header(config, summary)),
+            Mode::Json => show(&start_json(config, summary).to_string()),
+            Mode::None => {}
+        }
+        let target = if mode == Mode::Auto { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        let bar = ProgressBar::with_draw_target(Some(summary.steps_per_epoch), target);
+        let template = "{prefix} {bar:20} {pos:>3}/{len} {msg}";
+        bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));
+        let density = 1.0 - summary.totals.sparsified();
+        Display { mode, bar, epochs: config.train.epochs, density, rate: None, train_s: 0.0, topology_s: 0.0 }
+    }
+
+    /// Shows how the run ended.
+    pub fn finish(&self, outcome: &Outcome, started: Instant) {
+        self.bar.finish_and_clear();
+        let elapsed_s = started.elapsed().as_secs_f64();
+        let EpochRecord { test_accuracy, test_loss, .. } = outcome.last;
+        if self.mode == Mode::Json {
+            let run = outcome.run.display().to_string();
+            let finish = json!({
+                "kind": "finish", "run": run, "test_accuracy": test_accuracy, "test_loss": test_loss,
+                "model_bytes": outcome.model_bytes, "elapsed_s": elapsed_s,
+                "train_s": self.train_s, "topology_s": self.topology_s,
+            });
+            return show(&finish.to_string());
+        }
+        show(&format!(
+            "test accuracy {}, loss {test_loss:.4}, after {} ({} of training spent on the mask, probes aside)\n\
+             model {} in {}",
+            percent(test_accuracy),
+            seconds(elapsed_s),
+            percent(self.topology_s / self.train_s.max(1e-9)),
+            bytes(outcome.model_bytes),
+            outcome.run.display()
+        ));
+    }
+
+    fn step(&mut self, record: &StepRecord, next_decision: Option<u64>) {
+        let rate = record.images as f64 / record.timing.total_s.max(1e-9);
+        let rate = *self.rate.insert(self.rate.map_or(rate, |before| 0.95 * before + 0.05 * rate));
+        let decision = match next_decision {
+            Some(step) => format!("next mask decision in {}", step - record.step),
+            None => "mask settled".to_owned(),
+        };
+        if self.bar.position() == 0 {
+            self.bar.set_prefix(format!("epoch {}/{}", record.epoch + 1, self.epochs));
+        }
+        self.bar.set_message(format!(
+            "loss {:.3} · acc {} · {} images/s · density {} · {decision}",
+            record.loss,
+            percent(record.accuracy),
+            count(rate as usize),
+            percent(self.density),
+        ));
+        self.bar.inc(1);
+    }
+
+    fn epoch(&mut self, record: &EpochRecord) {
+        self.bar.reset();
+        self.train_s += record.timing.train_s;
+        self.topology_s += record.timing.topology_s;
+        let EpochRecord { epoch, train_loss, train_accuracy, test_accuracy, timing, .. } = record;
+        let mask = match record.decisions {
+            0 => String::new(),
+            1 => format!(" · 1 mask decision, {} swaps", count(record.swaps as usize)),
+            decisions => format!(" · {decisions} mask decisions, {} swaps", count(record.swaps as usize)),
+        };
+        let text = format!(
+            "epoch {:>2}/{} · train loss {train_loss:.3} acc {} · test acc {} · {} images/s · {}{mask}",
+            epoch + 1,
+            self.epochs,
+            percent(*train_accuracy),
+            percent(*test_accuracy),
+            count(timing.images_per_s as usize),
+            seconds(timing.train_s + timing.test_s),
+        );
+        match self.mode {
+            Mode::Auto => self.bar.suspend(|| show(&text)),
+            Mode::Plain => show(&text),
+            Mode::Json | Mode::None => {}
+        }
+    }
+}
+
+impl Observer for Display {
+    fn on(&mut self, event: Event<'_>) -> Result<(), TrainError> {
+        if self.mode == Mode::Json {
+            show(&event_json(event).to_string());
+        }
+        match event {
+            Event::Step { record, next_decision } => self.step(record, next_decision),
+            Event::Decision { .. } => {}
+            Event::Epoch { record } => self.epoch(record),
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Display {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+fn show(text: &str) {
+    let mut out = io::stdout();
+    let _ = writeln!(out, "{text}").and_then(|()| out.flush());
+}
+
+fn header(config: &Config, summary: &Summary) -> String {
+    let Summary { totals, memory, .. } = summary;
+    format!(
+        "bidst {} · {} · {} x{} · {} · {} at {} · seed {} · {} threads · {}\n\
+         weights  {} of {}: sparsity {} over the sparsified layers, {} over all convolution and linear weights\n\
+         memory   {} beyond activations: weights {} + gradients {} + momentum {} + indices {} + plan {} + algorithm {}\n\
+         run      {}",
+        env!("CARGO_PKG_VERSION"),
+        config.data.name,
+        config.model.name,
+        config.model.width,
+        config.algorithm.name,
+        config.sparsity.distribution,
+        percent(config.sparsity.level),
+        config.run.seed,
+        summary.threads,
+        summary.instruction_set,
+        count(totals.nonzeros),
+        count(totals.weights),
+        percent(totals.sparsified()),
+        percent(totals.overall()),
+        bytes(memory.parameter_bytes() + summary.algorithm_bytes),
+        bytes(memory.weights_bytes),
+        bytes(memory.gradients_bytes),
+        bytes(memory.momentum_bytes),
+        bytes(memory.index_bytes),
+        bytes(memory.plan_bytes),
+        bytes(summary.algorithm_bytes),
+        summary.run.display(),
+    )
+}
+
+fn start_json(config: &Config, summary: &Summary) -> serde_json::Value {
+    let Summary { totals, memory, .. } = summary;
+    json!({
+        "kind": "start",
+        "version": env!("CARGO_PKG_VERSION"),
+        "config": config,
+        "run": summary.run.display().to_string(),
+        "parameters": summary.parameters,
+        "weights": totals.weights,
+        "nonzeros": totals.nonzeros,
+        "sparsity_sparsified": totals.sparsified(),
+        "sparsity_overall": totals.overall(),
+        "weights_bytes": memory.weights_bytes,
+        "gradients_bytes": memory.gradients_bytes,
+        "momentum_bytes": memory.momentum_bytes,
+        "index_bytes": memory.index_bytes,
+        "plan_bytes": memory.plan_bytes,
+        "algorithm_bytes": summary.algorithm_bytes,
+        "activations_bytes": memory.activations_bytes,
+        "activation_gradients_bytes": memory.activation_gradients_bytes,
+        "scratch_bytes": memory.scratch_bytes,
+        "threads": summary.threads,
+        "instruction_set": summary.instruction_set,
+        "steps_per_epoch": summary.steps_per_epoch,
+        "steps_done": summary.steps_done,
+    })
+}
+
+fn event_json(event: Event<'_>) -> serde_json::Value {
+    match event {
+        Event::Step { record, next_decision } => {
+            json!({ "kind": "step", "record": record, "next_decision": next_decision })
+        }
+        Event::Decision { records } => json!({ "kind": "decision", "layers": records }),
+        Event::Epoch { record } => json!({ "kind": "epoch", "record": record }),
+    }
+}

@@ -1,0 +1,247 @@
+//! What can go wrong with a run.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use bidst_data::DataError;
+use bidst_engine::EngineError;
+use bidst_model::ModelError;
+use bidst_topology::{ChangeError, DistributionError, MaskError, StateError};
+
+use crate::config::ConfigError;
+
+/// Why a run could not be set up, carried on, saved or read back.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainError {
+    /// The configuration is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The data could not be read.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// The network could not be built.
+    #[error("model `{model}`: {source}")]
+    Model {
+        /// Name of the model.
+        model: String,
+        /// What the model says.
+        source: ModelError,
+    },
+    /// The non-zeros could not be shared out.
+    #[error("[sparsity]: {0}")]
+    Distribution(#[from] DistributionError),
+    /// The engine refused the network or a batch.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// An algorithm returned a change that breaks its promises; nothing was applied.
+    #[error("step {step}, layer {layer}: {algorithm} returned an invalid change: {source}")]
+    Change {
+        /// Name of the algorithm.
+        algorithm: &'static str,
+        /// The step of the decision.
+        step: u64,
+        /// The layer.
+        layer: String,
+        /// What is wrong with the change.
+        source: ChangeError,
+    },
+    /// An algorithm returned a wrong number of changes; nothing was applied.
+    #[error("step {step}: {algorithm} returned {found} changes for {expected} sparsified layers")]
+    Changes {
+        /// Name of the algorithm.
+        algorithm: &'static str,
+        /// The step of the decision.
+        step: u64,
+        /// Changes returned.
+        found: usize,
+        /// Layers there are.
+        expected: usize,
+    },
+    /// An algorithm returned changes that do not keep the number of non-zeros; nothing was applied.
+    #[error(
+        "step {step}, {place}: {algorithm} drops {dropped} and grows {grown} weights, but the number of non-zeros must not change"
+    )]
+    Budget {
+        /// Name of the algorithm.
+        algorithm: &'static str,
+        /// The step of the decision.
+        step: u64,
+        /// The layer, or the whole network.
+        place: String,
+        /// Weights dropped.
+        dropped: usize,
+        /// Weights grown.
+        grown: usize,
+    },
+    /// The loss is no longer a number. The weights are those before the step.
+    #[error(
+        "training diverged: the loss of step {step} (epoch {epoch}) is {loss} at learning rate {learning_rate:.4e}; \
+         try a smaller --lr, or some `optim.warmup_epochs`"
+    )]
+    Diverged {
+        /// The step, from 0.
+        step: u64,
+        /// The epoch, from 0.
+        epoch: u64,
+        /// The loss found.
+        loss: f64,
+        /// The learning rate of that step.
+        learning_rate: f64,
+    },
+    /// Whoever watched the run ended it.
+    #[error("stopped after step {step}")]
+    Stopped {
+        /// The last step that was done, from 0.
+        step: u64,
+    },
+    /// A pattern does not fit its layer.
+    #[error("first masks: {0}")]
+    Mask(#[from] MaskError),
+    /// A file or folder could not be read or written.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io {
+        /// What was attempted: `read`, `write`, `create` ...
+        action: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A model file is not what it should be.
+    #[error("{}: {reason}", path.display())]
+    ModelFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: ModelFileError,
+    },
+    /// A checkpoint is damaged or belongs to another run.
+    #[error("checkpoint {}: {reason}", path.display())]
+    Checkpoint {
+        /// Its folder.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The state of an algorithm does not fit it.
+    #[error("checkpoint {}: state of the algorithm: {source}", path.display())]
+    State {
+        /// Folder of the checkpoint.
+        path: PathBuf,
+        /// What the algorithm says.
+        source: StateError,
+    },
+    /// There is nothing to continue.
+    #[error("cannot resume {}: {reason}", path.display())]
+    CannotResume {
+        /// The run folder.
+        path: PathBuf,
+        /// Why, and what to do.
+        reason: &'static str,
+    },
+}
+
+/// What is wrong with a model file. Every variant means that nothing of the file was used.
+#[derive(Debug, thiserror::Error)]
+pub enum ModelFileError {
+    /// More bytes than any model this program writes.
+    #[error("{bytes} bytes are more than the limit of {limit}")]
+    TooLarge {
+        /// Size of the file.
+        bytes: u64,
+        /// The limit.
+        limit: u64,
+    },
+    /// Not a safetensors file.
+    #[error("not a valid safetensors file: {0}")]
+    Container(#[from] safetensors::SafeTensorError),
+    /// A safetensors file, but not one of ours.
+    #[error("the metadata have no `bidst` entry: not a model written by `bidst train`")]
+    NotOurs,
+    /// The `bidst` entry is not what the documentation of the format says.
+    #[error("the `bidst` entry of the metadata is malformed: {0}")]
+    Metadata(#[from] serde_json::Error),
+    /// Written by a newer program.
+    #[error("format version {found} is newer than {known}, the newest this program reads; use a newer bidst")]
+    Version {
+        /// Version of the file.
+        found: u32,
+        /// Newest version known.
+        known: u32,
+    },
+    /// A number in the metadata is outside what is possible.
+    #[error("`{field}` in the metadata is {value}, outside {range}")]
+    Range {
+        /// The field.
+        field: &'static str,
+        /// Its value.
+        value: String,
+        /// What is possible.
+        range: &'static str,
+    },
+    /// The network described in the metadata cannot be built.
+    #[error("the network cannot be built: {0}")]
+    Model(#[from] ModelError),
+    /// A tensor is missing.
+    #[error("tensor `{name}` is missing")]
+    Missing {
+        /// The tensor.
+        name: String,
+    },
+    /// A tensor that the network has no place for.
+    #[error("tensor `{name}` does not belong to the network")]
+    Unexpected {
+        /// The tensor.
+        name: String,
+    },
+    /// A tensor has the wrong element type.
+    #[error("tensor `{name}` holds {found}, expected {expected}")]
+    Type {
+        /// The tensor.
+        name: String,
+        /// Element type found.
+        found: String,
+        /// Element type expected.
+        expected: &'static str,
+    },
+    /// A tensor has the wrong shape.
+    #[error("tensor `{name}` has shape {found:?}, expected {expected:?}")]
+    Shape {
+        /// The tensor.
+        name: String,
+        /// Shape found.
+        found: Vec<usize>,
+        /// Shape expected.
+        expected: Vec<usize>,
+    },
+    /// The indices of a sparse weight are not ascending or not inside the tensor.
+    #[error("tensor `{name}`: index {value} at position {position} is not ascending or not below {len}")]
+    Index {
+        /// The tensor.
+        name: String,
+        /// Position of the offending index.
+        position: usize,
+        /// The index.
+        value: u32,
+        /// Number of positions.
+        len: usize,
+    },
+    /// A value is infinite or not a number.
+    #[error("tensor `{name}` holds {value} at position {position}")]
+    NotFinite {
+        /// The tensor.
+        name: String,
+        /// Where.
+        position: usize,
+        /// The value.
+        value: f32,
+    },
+}
+
+impl TrainError {
+    /// For `map_err`: an I/O error with what was attempted on which path.
+    pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> TrainError {
+        let path = path.to_owned();
+        move |source| TrainError::Io { action, path, source }
+    }
+}

@@ -1,0 +1,255 @@
+//! The model file of a run: `model.safetensors`.
+//!
+//! # The format, for a stranger
+//!
+//! The file is a [safetensors](https://github.com/huggingface/safetensors) container, so any of its readers opens it:
+//!
+//! ```python
+//! from safetensors import safe_open
+//! import json, torch
+//! with safe_open("model.safetensors", "pt") as file:
+//!     about = json.loads(file.metadata()["bidst"])
+//!     weights = {}
+//!     for name, shape in about["sparse"].items():
+//!         dense = torch.zeros(shape).flatten()
+//!         dense[file.get_tensor(name + ".indices").long()] = file.get_tensor(name + ".values")
+//!         weights[name] = dense.reshape(shape)
+//!     for name in file.keys():
+//!         if not name.endswith((".indices", ".values")):
+//!             weights[name] = file.get_tensor(name)
+//! ```
+//!
+//! * The metadata have one entry, `bidst`: a JSON object with the fields of [`About`].
+//! * A *sparse* weight `W` is listed with its shape under `sparse` and stored as two vectors of one length: `W.indices`
+//!   (u32, strictly ascending, row-major flat positions in that shape) and `W.values` (f32). Every other position is 0.
+//! * A *dense* weight `W` is stored as one f32 tensor `W`. Convolutions are `[out, in / groups, height, width]`, linear
+//!   layers `[out, in]`; names are those of the layers with `.weight` appended.
+//! * Biases and batch normalisation are f32 vectors: `L.bias` for a layer; `B.weight` (scale), `B.bias` (shift),
+//!   `B.running_mean` and `B.running_var` for a normalisation `B`.
+//! * All numbers are little-endian and finite. Nothing else is in the file.
+//! * An image goes in as `(pixel / 255 - mean) / std` per channel, laid out `[channels, height, width]`.
+//!
+//! [`ModelFile::from_bytes`] checks every one of these statements and answers with an error, never a panic, whatever the
+//! bytes are. Files of equal models are equal byte for byte.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use bidst_engine::{Network, Options};
+use bidst_model::{Graph, Op, Shape, zoo};
+use serde::{Deserialize, Serialize};
+
+use crate::error::{ModelFileError, TrainError};
+use crate::files::write_atomically;
+use crate::tensors::{TensorReader, TensorWriter};
+
+/// Version of the format.
+pub const VERSION: u32 = 1;
+/// Bytes above which a file is refused unread.
+const MAX_BYTES: u64 = 4 << 30;
+/// Largest width factor that is believed.
+const MAX_WIDTH: f64 = 64.0;
+/// Largest number of classes, channels or pixels along a side that is believed.
+const MAX_SIDE: usize = 1 << 16;
+
+/// What the metadata say about a model.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct About {
+    /// Version of the format, now 1.
+    pub version: u32,
+    /// Name of the network in the zoo.
+    pub model: String,
+    /// Width factor.
+    pub width: f64,
+    /// Number of classes.
+    pub classes: usize,
+    /// Channels, height and width of an image.
+    pub input: [usize; 3],
+    /// Name of the data set that it was trained on.
+    pub data: String,
+    /// Mean of the pixels / 255 per channel.
+    pub mean: Vec<f32>,
+    /// Standard deviation of the pixels / 255 per channel.
+    pub std: Vec<f32>,
+    /// Shape of every sparse weight.
+    pub sparse: BTreeMap<String, Vec<usize>>,
+}
+
+/// A weight tensor.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Weight {
+    /// Name of the layer with `.weight` appended.
+    pub name: String,
+    /// `[out, in / groups, height, width]` or `[out, in]`.
+    pub shape: Vec<usize>,
+    /// Flat positions of the values, ascending; `None` if dense.
+    pub indices: Option<Vec<u32>>,
+    /// One value per index, or per position.
+    pub values: Vec<f32>,
+}
+
+/// A verified model, ready to become a network.
+#[derive(Clone, Debug)]
+pub struct ModelFile {
+    /// The metadata.
+    pub about: About,
+    /// The graph that they describe.
+    pub graph: Graph,
+    /// Weights in the order of [`Graph::weights`].
+    pub weights: Vec<Weight>,
+    /// Biases and normalisation by name.
+    pub vectors: BTreeMap<String, Vec<f32>>,
+}
+
+impl ModelFile {
+    /// Takes a model out of a network. `about.sparse` is filled in.
+    pub fn from_network(mut about: About, graph: &Graph, network: &Network) -> ModelFile {
+        let weight = |tensor: &bidst_engine::SparseTensor| Weight {
+            name: tensor.name().to_owned(),
+            shape: tensor.shape().to_vec(),
+            indices: (!tensor.is_dense()).then(|| tensor.index().to_vec()),
+            values: tensor.values().to_vec(),
+        };
+        let weights: Vec<Weight> = network.weights().iter().map(weight).collect();
+        let sparse = weights.iter().filter(|weight| weight.indices.is_some());
+        about.sparse = sparse.map(|weight| (weight.name.clone(), weight.shape.clone())).collect();
+        let vectors = network.vectors().iter().map(|vector| (vector.name.clone(), vector.values.clone())).collect();
+        ModelFile { about, graph: graph.clone(), weights, vectors }
+    }
+
+    /// The bytes of the file.
+    ///
+    /// # Errors
+    /// If the container refuses the tensors.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, ModelFileError> {
+        let mut writer = TensorWriter::default();
+        for Weight { name, shape, indices, values } in &self.weights {
+            match indices {
+                Some(indices) => {
+                    writer.add(format!("{name}.indices"), &[indices.len()], indices);
+                    writer.add(format!("{name}.values"), &[values.len()], values);
+                }
+                None => writer.add(name.clone(), shape, values),
+            }
+        }
+        for (name, values) in &self.vectors {
+            writer.add(name.clone(), &[values.len()], values);
+        }
+        writer.finish(&serde_json::to_string(&self.about)?)
+    }
+
+    /// Writes the file, replacing an old one only when all of it is on the disk; returns its size in bytes.
+    ///
+    /// # Errors
+    /// [`TrainError::Io`], [`TrainError::ModelFile`]
+    pub fn write(&self, path: &Path) -> Result<usize, TrainError> {
+        let bytes = self.to_bytes().map_err(|reason| TrainError::ModelFile { path: path.to_owned(), reason })?;
+        write_atomically(path, &bytes)?;
+        Ok(bytes.len())
+    }
+
+    /// Reads and verifies a file.
+    ///
+    /// # Errors
+    /// [`TrainError::Io`], [`TrainError::ModelFile`] with what is wrong.
+    pub fn read(path: &Path) -> Result<ModelFile, TrainError> {
+        let wrong = |reason| TrainError::ModelFile { path: path.to_owned(), reason };
+        let bytes = fs::metadata(path).map_err(TrainError::io("read", path))?.len();
+        if bytes > MAX_BYTES {
+            return Err(wrong(ModelFileError::TooLarge { bytes, limit: MAX_BYTES }));
+        }
+        let bytes = fs::read(path).map_err(TrainError::io("read", path))?;
+        ModelFile::from_bytes(&bytes).map_err(wrong)
+    }
+
+    /// Reads and verifies the bytes of a file.
+    ///
+    /// # Errors
+    /// What is wrong with them.
+    pub fn from_bytes(bytes: &[u8]) -> Result<ModelFile, ModelFileError> {
+        let mut reader = TensorReader::new(bytes)?;
+        let about: About = serde_json::from_str(&reader.metadata)?;
+        let graph = about.graph()?;
+        let weights = graph.weights().into_iter().map(|spec| {
+            let (len, name, shape) = (spec.len(), spec.name, spec.shape);
+            let Some(listed) = about.sparse.get(&name) else {
+                let values = reader.finite(&name, &shape)?;
+                return Ok(Weight { name, shape, indices: None, values });
+            };
+            if *listed != shape {
+                return Err(ModelFileError::Shape { name, found: listed.clone(), expected: shape });
+            }
+            let indices = reader.indices(&format!("{name}.indices"), len)?;
+            let values = reader.finite(&format!("{name}.values"), &[indices.len()])?;
+            Ok(Weight { name, shape, indices: Some(indices), values })
+        });
+        let weights: Vec<Weight> = weights.collect::<Result<_, _>>()?;
+        if let Some(name) = about.sparse.keys().find(|name| weights.iter().all(|weight| weight.name != **name)) {
+            return Err(ModelFileError::Unexpected { name: name.clone() });
+        }
+        let mut vectors = BTreeMap::new();
+        for (name, len) in vector_lengths(&graph) {
+            let values = reader.finite(&name, &[len])?;
+            vectors.insert(name, values);
+        }
+        reader.finish()?;
+        Ok(ModelFile { about, graph, weights, vectors })
+    }
+
+    /// A network with these weights, for evaluation or further training.
+    ///
+    /// # Errors
+    /// [`TrainError::Engine`]
+    pub fn network(&self, options: Options) -> Result<Network, TrainError> {
+        let patterns: Vec<Option<Vec<u32>>> = self.weights.iter().map(|weight| weight.indices.clone()).collect();
+        let mut network = Network::new(&self.graph, &patterns, options)?;
+        for (tensor, weight) in network.weights_mut().iter_mut().zip(&self.weights) {
+            tensor.values_mut().copy_from_slice(&weight.values);
+        }
+        for vector in network.vectors_mut() {
+            if let Some(values) = self.vectors.get(&vector.name) {
+                vector.values.copy_from_slice(values);
+            }
+        }
+        Ok(network)
+    }
+}
+
+impl About {
+    /// Builds the graph, having checked every number that decides how much is allocated.
+    fn graph(&self) -> Result<Graph, ModelFileError> {
+        let range = |ok: bool, field, value: &dyn std::fmt::Debug, range| match ok {
+            true => Ok(()),
+            false => Err(ModelFileError::Range { field, value: format!("{value:?}"), range }),
+        };
+        if self.version > VERSION {
+            return Err(ModelFileError::Version { found: self.version, known: VERSION });
+        }
+        range(self.width > 0.0 && self.width <= MAX_WIDTH, "width", &self.width, "0 to 64")?;
+        range((1..=MAX_SIDE).contains(&self.classes), "classes", &self.classes, "1 to 65536")?;
+        let sides_ok = self.input.iter().all(|side| (1..=MAX_SIDE).contains(side));
+        range(sides_ok, "input", &self.input, "1 to 65536 each")?;
+        let [channels, height, width] = self.input;
+        range(self.mean.len() == channels, "mean", &self.mean, "one number per channel")?;
+        let std_ok = self.std.len() == channels && self.std.iter().all(|&std| std > 0.0);
+        range(std_ok, "std", &self.std, "one positive number per channel")?;
+        let options =
+            zoo::Options { width: self.width, classes: self.classes, input: Shape { channels, height, width } };
+        Ok(zoo::build(&self.model, &options)?)
+    }
+}
+
+/// Names and lengths of the biases and normalisation vectors of a graph, as the engine names them.
+fn vector_lengths(graph: &Graph) -> Vec<(String, usize)> {
+    let mut vectors = Vec::new();
+    for node in graph.nodes() {
+        let parts: &[&str] = match node.op {
+            Op::BatchNormalization { .. } => &["weight", "bias", "running_mean", "running_var"],
+            Op::Conv { bias: true, .. } | Op::Gemm { bias: true, .. } => &["bias"],
+            _ => &[],
+        };
+        vectors.extend(parts.iter().map(|part| (format!("{}.{part}", node.name), node.shape.channels)));
+    }
+    vectors
+}

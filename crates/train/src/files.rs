@@ -1,0 +1,42 @@
+//! Writing files so that a reader sees the old or the new one, never half of one.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::Path;
+
+use crate::error::TrainError;
+
+/// Replaces `path` by `bytes`: a sibling is written, flushed to the disk and renamed over it.
+///
+/// # Errors
+/// [`TrainError::Io`]
+pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), TrainError> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".partial");
+    let partial = path.with_file_name(name);
+    write_synced(&partial, bytes)?;
+    fs::rename(&partial, path).map_err(TrainError::io("rename", &partial))?;
+    sync_folder(path.parent().unwrap_or(Path::new(".")))
+}
+
+/// Writes a file and flushes it to the disk.
+///
+/// # Errors
+/// [`TrainError::Io`]
+pub fn write_synced(path: &Path, bytes: &[u8]) -> Result<(), TrainError> {
+    let mut file = File::create(path).map_err(TrainError::io("create", path))?;
+    file.write_all(bytes).map_err(TrainError::io("write", path))?;
+    file.sync_all().map_err(TrainError::io("flush", path))
+}
+
+/// Flushes the entries of a folder to the disk, so that a rename survives a power loss. Only Unix can.
+///
+/// # Errors
+/// [`TrainError::Io`]
+pub fn sync_folder(path: &Path) -> Result<(), TrainError> {
+    if cfg!(unix) {
+        let folder = File::open(path).map_err(TrainError::io("open", path))?;
+        folder.sync_all().map_err(TrainError::io("flush", path))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,33 @@
+//! Configuration, the training loop, run folders, metrics, checkpoints and the model file.
+//!
+//! The loop itself is [`Trainer::train_on`]; a whole run with its folder is a
+//! [`Session`]. This is the crate to read if you want to know what happens in which order; how a mask
+//! is learned is in `bidst-topology`, how a step is computed in `bidst-engine`.
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+pub mod bench;
+pub mod checkpoint;
+pub mod config;
+pub mod error;
+pub mod evaluate;
+pub mod export;
+pub mod files;
+pub mod glob;
+pub mod init;
+pub mod lr;
+pub mod metrics;
+pub mod nearest;
+mod probes;
+pub mod run_dir;
+pub mod session;
+pub mod setup;
+pub mod sparsity;
+mod tensors;
+pub mod time;
+pub mod trainer;
+
+pub use config::Config;
+pub use error::TrainError;
+pub use session::Session;
+pub use trainer::{Event, Observer, Trainer};

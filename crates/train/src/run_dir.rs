@@ -1,0 +1,285 @@
+//! The folder of a run.
+//!
+//! ```text
+//! runs/2026-11-22_191033_fashion-mini_small-cnn_bidst_s90_seed0/
+//! ├── config.toml         effective: every value written out; `bidst train` on it repeats the run
+//! ├── manifest.json       version, compiler, target, instruction set, threads, start, end, status
+//! ├── metrics.jsonl       one object per logged step and per epoch, append-only
+//! ├── topology.jsonl      one object per decision and layer, append-only
+//! ├── checkpoints/        the last complete states, for `bidst train --resume`
+//! └── model.safetensors   the final model, see the `export` module
+//! ```
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::Config;
+use crate::error::TrainError;
+use crate::files::write_atomically;
+use crate::metrics::{DecisionRecord, EpochRecord, StepRecord};
+use crate::time;
+
+/// How a run stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// Under way, or killed without a chance to say so.
+    Running,
+    /// Came to its end.
+    Finished,
+    /// The loss became infinite or not a number.
+    Diverged,
+    /// Ended early by any other error.
+    Failed,
+}
+
+/// Circumstances of a run that do not decide its result.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// Version of bidst.
+    pub version: String,
+    /// Compiler that built it.
+    pub compiler: String,
+    /// Platform that it was built for.
+    pub target: String,
+    /// Instruction set that the kernels used.
+    pub instruction_set: String,
+    /// Threads used.
+    pub threads: usize,
+    /// Start in UTC.
+    pub started: String,
+    /// End in UTC, if it ended.
+    pub ended: Option<String>,
+    /// How the run stands.
+    pub status: Status,
+    /// The error that ended it, if one did.
+    pub reason: Option<String>,
+    /// Steps from which it was resumed, in order.
+    pub resumed_at_steps: Vec<u64>,
+}
+
+impl Manifest {
+    /// A manifest of a run that starts now.
+    pub fn new(instruction_set: &str, threads: usize) -> Manifest {
+        Manifest {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            compiler: env!("BIDST_RUSTC").to_owned(),
+            target: env!("BIDST_TARGET").to_owned(),
+            instruction_set: instruction_set.to_owned(),
+            threads,
+            started: time::iso(time::now()),
+            ended: None,
+            status: Status::Running,
+            reason: None,
+            resumed_at_steps: Vec::new(),
+        }
+    }
+}
+
+/// A line of `metrics.jsonl`.
+#[derive(Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+enum Line<'a> {
+    Step(&'a StepRecord),
+    Epoch(&'a EpochRecord),
+}
+
+/// An open run folder.
+#[derive(Debug)]
+pub struct RunDir {
+    path: PathBuf,
+    metrics: File,
+    topology: File,
+}
+
+impl RunDir {
+    /// Makes a new folder for a run of `config` below `[run] output` and writes `config.toml`.
+    ///
+    /// # Errors
+    /// [`TrainError::Io`]
+    pub fn create(config: &Config) -> Result<RunDir, TrainError> {
+        let output = &config.run.output;
+        fs::create_dir_all(output).map_err(TrainError::io("create", output))?;
+        let name = format!("{}_{}", time::stamp(time::now()), title(config));
+        let path = new_folder(output, &name)?;
+        write_atomically(&path.join("config.toml"), config.to_toml().as_bytes())?;
+        RunDir::open(&path)
+    }
+
+    /// Opens an existing folder for appending.
+    ///
+    /// # Errors
+    /// [`TrainError::Io`]
+    pub fn open(path: &Path) -> Result<RunDir, TrainError> {
+        let append = |name: &str| {
+            let path = path.join(name);
+            OpenOptions::new().create(true).append(true).open(&path).map_err(TrainError::io("open", &path))
+        };
+        Ok(RunDir { path: path.to_owned(), metrics: append("metrics.jsonl")?, topology: append("topology.jsonl")? })
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The final model of the run folder `run`.
+    pub fn model_path(run: &Path) -> PathBuf {
+        run.join("model.safetensors")
+    }
+
+    /// Appends a step to `metrics.jsonl`.
+    ///
+    /// # Errors
+    /// [`TrainError::Io`]
+    pub fn step(&mut self, record: &StepRecord) -> Result<(), TrainError> {
+        append(&mut self.metrics, &self.path.join("metrics.jsonl"), &Line::Step(record))
+    }
+
+    /// Appends an epoch to `metrics.jsonl`.
+    ///
+    /// # Errors
+    /// [`TrainError::Io`]
+    pub fn epoch(&mut self, record: &EpochRecord) -> Result<(), TrainError> {
+        append(&mut self.metrics, &self.path.join("metrics.jsonl"), &Line::Epoch(record))
+    }
+
+    /// Appends a layer's part of a decision to `topology.jsonl`.
+    ///
+    /// # Errors
+    /// [`TrainError::Io`]
+    pub fn decision(&mut self, record: &DecisionRecord) -> Result<(), TrainError> {
+        append(&mut self.topology, &self.path.join("topology.jsonl"), record)
+    }
+
+    /// Forgets what was recorded from `steps` done on, and half-written lines, so that a resumed run records it anew.
+    ///
+    /// # Errors
+    /// [`TrainError::Io`]
+    pub fn truncate_to(&mut self, steps: u64) -> Result<(), TrainError> {
+        for name in ["metrics.jsonl", "topology.jsonl"] {
+            let path = self.path.join(name);
+            let text = fs::read(&path).map_err(TrainError::io("read", &path))?;
+            let text = String::from_utf8_lossy(&text);
+            let kept: String = text.split_inclusive('\n').filter(|line| is_before(line, steps)).collect();
+            write_atomically(&path, kept.as_bytes())?;
+        }
+        *self = RunDir::open(&self.path)?;
+        Ok(())
+    }
+
+    /// Replaces `manifest.json`.
+    ///
+    /// # Errors
+    /// [`TrainError::Io`]
+    pub fn write_manifest(&self, manifest: &Manifest) -> Result<(), TrainError> {
+        let json = serde_json::to_string_pretty(manifest).expect("a manifest has only string keys");
+        write_atomically(&self.path.join("manifest.json"), format!("{json}\n").as_bytes())
+    }
+
+    /// Reads `manifest.json` of a run folder; `None` if it is missing or damaged.
+    pub fn read_manifest(run: &Path) -> Option<Manifest> {
+        serde_json::from_slice(&fs::read(run.join("manifest.json")).ok()?).ok()
+    }
+}
+
+/// Makes `NAME`, or `NAME-2` and so on if it is there already.
+fn new_folder(parent: &Path, name: &str) -> Result<PathBuf, TrainError> {
+    let mut path = parent.join(name);
+    let mut attempt = 1;
+    loop {
+        match fs::create_dir(&path) {
+            Ok(()) => return Ok(path),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                attempt += 1;
+                path = parent.join(format!("{name}-{attempt}"));
+            }
+            Err(error) => return Err(TrainError::io("create", &path)(error)),
+        }
+    }
+}
+
+/// `fashion-mini_small-cnn_bidst_s90_seed0`
+fn title(config: &Config) -> String {
+    let percent = (config.sparsity.level * 1e5).round() / 1e3;
+    let Config { data, model, algorithm, run, .. } = config;
+    let width = if model.width == 1.0 { String::new() } else { format!("-w{}", model.width) };
+    format!("{}_{}{width}_{}_s{percent}_seed{}", data.name, model.name, algorithm.name, run.seed)
+}
+
+fn append(file: &mut File, path: &Path, value: &impl Serialize) -> Result<(), TrainError> {
+    let mut line = serde_json::to_vec(value).expect("records have only string keys");
+    line.push(b'\n');
+    file.write_all(&line).map_err(TrainError::io("write", path))
+}
+
+/// Whether a line is whole and records something done before `steps` steps were.
+fn is_before(line: &str, steps: u64) -> bool {
+    #[derive(Deserialize)]
+    struct Place {
+        step: Option<u64>,
+        steps: Option<u64>,
+    }
+    let place = serde_json::from_str::<Place>(line);
+    line.ends_with('\n')
+        && place.is_ok_and(|place| place.step.is_some_and(|s| s < steps) || place.steps.is_some_and(|s| s <= steps))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(output: &Path) -> Config {
+        let mut config = Config::default();
+        config.run.output = output.to_owned();
+        config
+    }
+
+    fn step(step: u64) -> StepRecord {
+        StepRecord {
+            step,
+            epoch: 0,
+            loss: 2.0,
+            accuracy: 0.5,
+            images: 4,
+            learning_rate: 0.1,
+            timing: crate::metrics::StepTiming::default(),
+        }
+    }
+
+    #[test]
+    fn two_runs_of_one_second_get_two_folders() {
+        let output = tempfile::tempdir().unwrap();
+        let first = RunDir::create(&config(output.path())).unwrap();
+        let second = RunDir::create(&config(output.path())).unwrap();
+        assert_ne!(first.path(), second.path());
+        assert!(first.path().to_str().unwrap().ends_with("_fashion-mini_small-cnn_bidst_s90_seed0"));
+    }
+
+    #[test]
+    fn truncation_forgets_later_steps_and_half_written_lines() {
+        let output = tempfile::tempdir().unwrap();
+        let mut run = RunDir::create(&config(output.path())).unwrap();
+        (0..4).for_each(|n| run.step(&step(n)).unwrap());
+        run.metrics.write_all(b"{\"kind\":\"step\",\"step\":1").unwrap();
+        run.truncate_to(2).unwrap();
+        run.step(&step(2)).unwrap();
+        let text = fs::read_to_string(run.path().join("metrics.jsonl")).unwrap();
+        let steps: Vec<u64> = text.lines().map(|line| serde_json::from_str::<StepRecord>(line).unwrap().step).collect();
+        assert_eq!(steps, [0, 1, 2]);
+    }
+
+    #[test]
+    fn a_manifest_reads_back_and_a_damaged_one_is_none() {
+        let output = tempfile::tempdir().unwrap();
+        let run = RunDir::create(&config(output.path())).unwrap();
+        let manifest = Manifest::new("avx2", 2);
+        run.write_manifest(&manifest).unwrap();
+        assert_eq!(RunDir::read_manifest(run.path()), Some(manifest));
+        fs::write(run.path().join("manifest.json"), "{").unwrap();
+        assert_eq!(RunDir::read_manifest(run.path()), None);
+    }
+}
