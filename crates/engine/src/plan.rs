@@ -78,7 +78,7 @@ pub(crate) struct PoolPlan {
     pub input_gradient: Option<Contribution>,
 }
 
-/// A change of shape that something other than a linear layer reads.
+/// A change of shape, which is a copy in another order.
 #[derive(Debug)]
 pub(crate) struct FlattenPlan {
     pub input: ValueId,

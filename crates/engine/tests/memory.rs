@@ -8,7 +8,8 @@ use common::*;
 
 /// ResNet-32 of width 2 after a step, with the stem, the projections and the head dense.
 fn widened_resnet32(density: f32) -> (Memory, usize) {
-    let graph = zoo::build("resnet32", &zoo::Options { width: 2.0, classes: 10, input: Shape::new(3, 32, 32) }).unwrap();
+    let graph =
+        zoo::build("resnet32", &zoo::Options { width: 2.0, classes: 10, input: Shape::new(3, 32, 32) }).unwrap();
     let mut random = Random(1);
     let mut patterns = patterns(&graph, density, &mut random);
     for (spec, pattern) in graph.weights().iter().zip(&mut patterns) {

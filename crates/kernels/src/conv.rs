@@ -1,6 +1,6 @@
 //! Sparse convolution: a gather forward and a fused backward, both over register tiles of packed rows.
 //!
-//! A linear layer is the convolution whose kernel covers its whole input, and a dense layer is one whose pattern
+//! A linear layer is the 1×1 convolution of a 1×1 plane, and a dense layer is one whose pattern
 //! holds every position: there is one path. The packed buffer holds the few rows that a band of output rows reads,
 //! already normalised and with a zero halo, so the inner loops know no edges:
 //!

@@ -40,9 +40,8 @@ impl Lowering<'_> {
                 self.conv(input, plane, kernel, stride, padding, groups, bias)
             }
             (Op::Gemm { bias, .. }, Some(input)) => {
-                let Plane { height, width, .. } = self.plan.values[input].plane;
                 let bias = bias.then_some(node.name.as_str());
-                self.conv(input, plane, [height, width], [1; 2], [0; 2], 1, bias)
+                self.conv(input, plane, [1; 2], [1; 2], [0; 2], 1, bias)
             }
             (Op::BatchNormalization { epsilon, momentum }, Some(input)) => self.norm(input, epsilon, momentum),
             (Op::Relu, Some(input)) => self.activation(input, Bounds::RELU),
@@ -58,7 +57,7 @@ impl Lowering<'_> {
                 let Plane { height, width, .. } = self.plan.values[input].plane;
                 self.pool(PoolKind::Average, input, plane, [height, width], [1; 2], [0; 2])
             }
-            (Op::Flatten, Some(input)) => self.flatten(id, input, plane),
+            (Op::Flatten, Some(input)) => self.flatten(input, plane),
             (op, None) => unreachable!("a graph gives every {} an input", op.kind()),
         }
     }
@@ -104,12 +103,8 @@ impl Lowering<'_> {
         value
     }
 
-    /// Linear layers read any plane, so a flatten that only they read is nothing.
-    fn flatten(&mut self, id: NodeId, input: ValueId, output: Plane) -> ValueId {
-        let only_linear =
-            self.graph.consumers(id).iter().all(|reader| matches!(self.graph.node(*reader).op, Op::Gemm { .. }));
-        let is_output = id == self.graph.output();
-        if self.plan.values[input].plane == output || (only_linear && !is_output) {
+    fn flatten(&mut self, input: ValueId, output: Plane) -> ValueId {
+        if self.plan.values[input].plane == output {
             return input;
         }
         self.store(input);

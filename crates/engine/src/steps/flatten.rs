@@ -1,4 +1,4 @@
-//! `C × H × W` to `C·H·W × 1 × 1`, where something other than a linear layer reads it.
+//! `C × H × W` to `C·H·W × 1 × 1`: a copy in another order.
 
 use crate::plan::FlattenPlan;
 use crate::state::State;

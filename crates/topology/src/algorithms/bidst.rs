@@ -92,7 +92,8 @@ pub struct Params {
     pub layer_floor: f64,
     /// Flag F, when the topology follows the scores. Default `interval+drift`.
     pub flag: Flag,
-    /// Steps from one decision to the next. Default: the steps of an epoch, in short runs at most 1/40 of all steps.
+    /// Steps from one decision to the next. Default: the steps of an epoch, in short runs at most 1/40 of all steps,
+    /// rounded up.
     pub update_interval: Option<u64>,
     /// Share of the top-k that must lie outside the mask for a decision to be taken. Default 0.05.
     pub drift: f64,

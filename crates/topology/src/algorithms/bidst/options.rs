@@ -17,7 +17,8 @@ pub(super) struct Settled {
 /// Options without a value take it from the run.
 pub(super) fn settle(p: &Params, context: &Context<'_>) -> Settled {
     let literal = p.score == Score::Literal;
-    let at_least_40_to_a_run = (context.total_steps / 40).max(1);
+    // Rounded up, so that a decision comes just after an epoch's evaluation rather than just before it.
+    let at_least_40_to_a_run = context.total_steps.div_ceil(40).max(1);
     let interval = p.update_interval.unwrap_or(context.steps_per_epoch.clamp(1, at_least_40_to_a_run));
     let lambda = p.lambda.unwrap_or(f64::from(context.weight_decay));
     Settled {
