@@ -101,7 +101,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         "optimizer_ms": milliseconds(|timing| timing.optimizer_s),
         "topology_ms": milliseconds(|timing| timing.topology_s),
         "images_per_s": 1e3 * f64::from(args.batch_size) / median_ms,
-        "peak_rss_mb": peak_rss_bytes().map(|bytes| bytes as f64 / 1e6),
+        "peak_rss_mb": peak_rss_bytes().map(|bytes| bytes as f64 / f64::from(1 << 20)),
         "nnz": totals.nonzeros,
         "params": trainer.parameters(),
     });
