@@ -38,8 +38,6 @@ pub(crate) struct Plan {
     pub tensors: Vec<Plane>,
     /// Lanes per tile of each buffer of gradients.
     pub buffers: Vec<usize>,
-    /// Bias vectors: name and length.
-    pub biases: Vec<(String, usize)>,
     /// The logits.
     pub output: ValueId,
 }
@@ -60,7 +58,7 @@ pub(crate) struct ConvPlan {
     pub shape: ConvShape,
     /// Index among the graph's weights.
     pub weight: usize,
-    /// Index among [`Plan::biases`].
+    /// Index among the graph's biases.
     pub bias: Option<usize>,
     pub input: ValueId,
     pub output: TensorId,

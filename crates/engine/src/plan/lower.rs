@@ -6,7 +6,7 @@ use bidst_model::{Graph, NodeId, Op, Shape};
 
 /// Lowers the graph; gradients are planned afterwards.
 pub(super) fn lower(graph: &Graph) -> Plan {
-    let mut lowering = Lowering { graph, plan: Plan::default(), value_of: Vec::new(), weights: 0 };
+    let mut lowering = Lowering { graph, plan: Plan::default(), value_of: Vec::new(), weights: 0, biases: 0 };
     for node in 0..graph.nodes().len() {
         let value = lowering.node(NodeId(node));
         lowering.value_of.push(value);
@@ -26,80 +26,63 @@ struct Lowering<'g> {
     plan: Plan,
     value_of: Vec<ValueId>,
     weights: usize,
+    biases: usize,
 }
 
 impl Lowering<'_> {
     fn node(&mut self, id: NodeId) -> ValueId {
         let node = self.graph.node(id).clone();
-        let plane = plane(node.shape);
+        let output = plane(node.shape);
         let input = node.inputs.first().map(|input| self.value_of[input.0]);
         match (node.op, input) {
-            (Op::Input, _) => self.layer_output(plane).1,
-            (Op::Conv { kernel, stride, padding, groups, bias, .. }, Some(input)) => {
-                let bias = bias.then_some(node.name.as_str());
-                self.conv(input, plane, kernel, stride, padding, groups, bias)
+            (Op::Input, _) => self.layer_output(output).1,
+            (Op::Conv { kernel, stride, padding, groups, bias, .. }, Some(from)) => {
+                let shape = ConvShape { input: self.plane(from), output, kernel, stride, padding, groups };
+                self.conv(from, shape, bias)
             }
-            (Op::Gemm { bias, .. }, Some(input)) => {
-                let bias = bias.then_some(node.name.as_str());
-                self.conv(input, plane, [1; 2], [1; 2], [0; 2], 1, bias)
+            (Op::Gemm { bias, .. }, Some(from)) => {
+                let (kernel, stride, padding) = ([1; 2], [1; 2], [0; 2]);
+                let shape = ConvShape { input: self.plane(from), output, kernel, stride, padding, groups: 1 };
+                self.conv(from, shape, bias)
             }
             (Op::BatchNormalization { epsilon, momentum }, Some(input)) => self.norm(input, epsilon, momentum),
             (Op::Relu, Some(input)) => self.activation(input, Bounds::RELU),
             (Op::Clip { max }, Some(input)) => self.activation(input, Bounds::clip(max)),
             (Op::Add, Some(input)) => self.add(input, self.value_of[node.inputs[1].0]),
-            (Op::MaxPool { kernel, stride, padding }, Some(input)) => {
-                self.pool(PoolKind::Max, input, plane, kernel, stride, padding)
+            (Op::MaxPool { kernel, stride, padding }, Some(from)) => {
+                let (kind, input) = (PoolKind::Max, self.plane(from));
+                self.pool(from, Pool { kind, input, output, kernel, stride, padding })
             }
-            (Op::AveragePool { kernel, stride, padding }, Some(input)) => {
-                self.pool(PoolKind::Average, input, plane, kernel, stride, padding)
+            (Op::AveragePool { kernel, stride, padding }, Some(from)) => {
+                let (kind, input) = (PoolKind::Average, self.plane(from));
+                self.pool(from, Pool { kind, input, output, kernel, stride, padding })
             }
-            (Op::GlobalAveragePool, Some(input)) => {
-                let Plane { height, width, .. } = self.plan.values[input].plane;
-                self.pool(PoolKind::Average, input, plane, [height, width], [1; 2], [0; 2])
+            (Op::GlobalAveragePool, Some(from)) => {
+                let (kind, input, stride, padding) = (PoolKind::Average, self.plane(from), [1; 2], [0; 2]);
+                self.pool(from, Pool { kind, input, output, kernel: [input.height, input.width], stride, padding })
             }
-            (Op::Flatten, Some(input)) => self.flatten(input, plane),
+            (Op::Flatten, Some(input)) => self.flatten(input, output),
             (op, None) => unreachable!("a graph gives every {} an input", op.kind()),
         }
     }
 
-    #[allow(clippy::too_many_arguments)]
-    fn conv(
-        &mut self,
-        input: ValueId,
-        output: Plane,
-        kernel: [usize; 2],
-        stride: [usize; 2],
-        padding: [usize; 2],
-        groups: usize,
-        bias: Option<&str>,
-    ) -> ValueId {
-        let input_plane = self.plan.values[input].plane;
-        let shape = ConvShape { input: input_plane, output, kernel, stride, padding, groups };
-        let bias = bias.map(|name| {
-            self.plan.biases.push((format!("{name}.bias"), output.channels));
-            self.plan.biases.len() - 1
+    fn conv(&mut self, input: ValueId, shape: ConvShape, has_bias: bool) -> ValueId {
+        let bias = has_bias.then(|| {
+            self.biases += 1;
+            self.biases - 1
         });
-        let (tensor, value) = self.layer_output(output);
+        let (output, value) = self.layer_output(shape.output);
         let (weight, input_gradient) = (self.weights, None);
         self.weights += 1;
-        let conv = ConvPlan { shape, weight, bias, input, output: tensor, keep: false, input_gradient };
+        let conv = ConvPlan { shape, weight, bias, input, output, keep: false, input_gradient };
         self.plan.steps.push(StepPlan::Conv(conv));
         value
     }
 
-    fn pool(
-        &mut self,
-        kind: PoolKind,
-        input: ValueId,
-        output: Plane,
-        kernel: [usize; 2],
-        stride: [usize; 2],
-        padding: [usize; 2],
-    ) -> ValueId {
+    fn pool(&mut self, input: ValueId, pool: Pool) -> ValueId {
         self.store(input);
-        let pool = Pool { kind, input: self.plan.values[input].plane, output, kernel, stride, padding };
-        let (tensor, value) = self.layer_output(output);
-        self.plan.steps.push(StepPlan::Pool(PoolPlan { pool, input, output: tensor, input_gradient: None }));
+        let (output, value) = self.layer_output(pool.output);
+        self.plan.steps.push(StepPlan::Pool(PoolPlan { pool, input, output, input_gradient: None }));
         value
     }
 
@@ -156,6 +139,10 @@ impl Lowering<'_> {
             Op::Add => value.terms.len() == 1,
             _ => false,
         }
+    }
+
+    fn plane(&self, value: ValueId) -> Plane {
+        self.plan.values[value].plane
     }
 
     fn is_closed(&self, value: ValueId) -> bool {
