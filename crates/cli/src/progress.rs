@@ -59,7 +59,7 @@ impl Display {
         }
         let target = if mode == Mode::Auto { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let bar = ProgressBar::with_draw_target(Some(summary.steps_per_epoch), target);
-        let template = "{prefix} {bar:20} {pos:>3}/{len} {msg}";
+        let template = "{prefix} {bar:8} {pos}/{len}  {msg}";
         bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));
         let density = 1.0 - summary.totals.sparsified();
         Display { mode, bar, epochs: config.train.epochs, density, rate: None, train_s: 0.0, topology_s: 0.0 }
@@ -94,14 +94,14 @@ impl Display {
         let rate = record.images as f64 / record.timing.total_s.max(1e-9);
         let rate = *self.rate.insert(self.rate.map_or(rate, |before| 0.95 * before + 0.05 * rate));
         let decision = match next_decision {
-            Some(step) => format!("next mask decision in {}", step - record.step),
+            Some(step) => format!("decision in {}", step - record.step),
             None => "mask settled".to_owned(),
         };
         if self.bar.position() == 0 {
-            self.bar.set_prefix(format!("epoch {}/{}", record.epoch + 1, self.epochs));
+            self.bar.set_prefix(format!("{}/{}", record.epoch + 1, self.epochs));
         }
         self.bar.set_message(format!(
-            "loss {:.3} · acc {} · {} images/s · density {} · {decision}",
+            "loss {:.3}  acc {}  {}/s  {} dense  {decision}",
             record.loss,
             percent(record.accuracy),
             count(rate as usize),
@@ -117,11 +117,10 @@ impl Display {
         let EpochRecord { epoch, train_loss, train_accuracy, test_accuracy, timing, .. } = record;
         let mask = match record.decisions {
             0 => String::new(),
-            1 => format!(" · 1 mask decision, {} swaps", count(record.swaps as usize)),
-            decisions => format!(" · {decisions} mask decisions, {} swaps", count(record.swaps as usize)),
+            _ => format!("  {} swaps", count(record.swaps as usize)),
         };
         let text = format!(
-            "epoch {:>2}/{} · train loss {train_loss:.3} acc {} · test acc {} · {} images/s · {}{mask}",
+            "epoch {:>2}/{}  loss {train_loss:.3}  acc {}  test acc {}  {}/s  {}{mask}",
             epoch + 1,
             self.epochs,
             percent(*train_accuracy),
@@ -165,9 +164,11 @@ fn show(text: &str) {
 fn header(config: &Config, summary: &Summary) -> String {
     let Summary { totals, memory, .. } = summary;
     format!(
-        "bidst {} · {} · {} x{} · {} · {} at {} · seed {} · {} threads · {}\n\
-         weights  {} of {}: sparsity {} over the sparsified layers, {} over all convolution and linear weights\n\
-         memory   {} beyond activations: weights {} + gradients {} + momentum {} + indices {} + plan {} + algorithm {}\n\
+        "bidst {} · {} · {} x{} · {} · {} at {}\n\
+         machine  {} threads, {} · seed {}\n\
+         weights  {} of {}: {} zeros in the sparsified layers, {} overall\n\
+         memory   {} beyond activations: weights {}, gradients {},\n         \
+         momentum {}, indices {}, plan {}, algorithm {}\n\
          run      {}",
         env!("CARGO_PKG_VERSION"),
         config.data.name,
@@ -176,9 +177,9 @@ fn header(config: &Config, summary: &Summary) -> String {
         config.algorithm.name,
         config.sparsity.distribution,
         percent(config.sparsity.level),
-        config.run.seed,
         summary.threads,
         summary.instruction_set,
+        config.run.seed,
         count(totals.nonzeros),
         count(totals.weights),
         percent(totals.sparsified()),
