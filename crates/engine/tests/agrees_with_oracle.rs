@@ -100,13 +100,20 @@ fn the_named_networks_agree_with_the_oracle_at_every_density_and_on_every_instru
 
 #[test]
 fn the_zoo_agrees_with_the_oracle() {
-    for (name, width, images) in
-        [("small-cnn", 0.5, 19), ("mlp", 0.25, 33), ("resnet20", 0.5, 21), ("vgg19", 0.0625, 18)]
-    {
+    // Deep stacks of very narrow sparse layers blow rounding up in any arithmetic: the last two are denser.
+    for (name, width, side, density, images) in [
+        ("small-cnn", 0.5, 28, 0.2, 19),
+        ("mlp", 0.25, 28, 0.2, 33),
+        ("resnet20", 0.5, 32, 0.2, 21),
+        ("vgg19", 0.0625, 32, 0.2, 18),
+        ("mobilenet-v2", 0.125, 32, 0.6, 17),
+        ("resnet50", 0.0625, 48, 0.6, 18),
+    ] {
         let entry = zoo::list().iter().find(|entry| entry.name == name).unwrap();
-        let graph = zoo::build(name, &zoo::Options { width, classes: 10, input: entry.input }).unwrap();
+        let input = Shape::new(entry.input.channels, side, side);
+        let graph = zoo::build(name, &zoo::Options { width, classes: 10, input }).unwrap();
         let mut random = Random(7);
-        let patterns = patterns(&graph, 0.2, &mut random);
+        let patterns = patterns(&graph, density, &mut random);
         let (mut network, mut oracle) = pair(&graph, &patterns, options(images), &mut random);
         let (pixels, labels) = batch(&graph, images, &mut random);
         compare(name, &mut network, &mut oracle, &pixels, &labels, 2e-2);

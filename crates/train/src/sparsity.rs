@@ -140,13 +140,17 @@ fn matching<'a>(
     Ok(matched)
 }
 
-/// MEST's profile: the first convolution, 1x1 shortcut convolutions and the last linear layer stay dense.
+/// MEST's profile: the first convolution, 1x1 shortcut convolutions and the last linear layer stay dense; and so do
+/// depthwise convolutions, which have too few weights to spare any.
 fn default_dense(graph: &Graph, weights: &[WeightSpec]) -> Vec<bool> {
     let is_conv = |weight: &&WeightSpec| matches!(graph.node(weight.node).op, Op::Conv { .. });
     let first_conv = weights.iter().find(is_conv).map(|weight| weight.node);
     let last_gemm = weights.iter().rfind(|weight| !is_conv(weight)).map(|weight| weight.node);
+    let is_depthwise =
+        |weight: &WeightSpec| is_conv(&weight) && weight.shape[1] == 1 && Some(weight.node) != first_conv;
     let stays = |weight: &WeightSpec| {
-        Some(weight.node) == first_conv || Some(weight.node) == last_gemm || is_shortcut(graph, weight.node)
+        let ends = Some(weight.node) == first_conv || Some(weight.node) == last_gemm;
+        ends || is_depthwise(weight) || is_shortcut(graph, weight.node)
     };
     weights.iter().map(stays).collect()
 }

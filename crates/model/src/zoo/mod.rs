@@ -1,6 +1,9 @@
 //! The networks that can be asked for by name. Add one with a file of its own and a line in [`list`].
 
 mod mlp;
+mod mobilenet_v2;
+mod residual;
+mod resnet;
 mod resnet_cifar;
 mod small_cnn;
 mod vgg;
@@ -22,7 +25,8 @@ pub struct Entry {
 /// What can be chosen about a network of the zoo.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Options {
-    /// Factor on the number of channels of every hidden layer; each is rounded, and at least 1.
+    /// Factor on the number of channels of every hidden layer (but the last of `mobilenet-v2`); each is rounded, and at
+    /// least 1.
     pub width: f64,
     /// Number of logits, at least 2.
     pub classes: usize,
@@ -39,6 +43,7 @@ impl Options {
 
 const GREY_28: Shape = Shape::new(1, 28, 28);
 const COLOUR_32: Shape = Shape::new(3, 32, 32);
+const COLOUR_224: Shape = Shape::new(3, 224, 224);
 
 /// All networks, in the order in which help shows them.
 pub fn list() -> &'static [Entry] {
@@ -78,6 +83,24 @@ pub fn list() -> &'static [Entry] {
             summary: "VGG with 16 convolutions, batch normalisation and one fully connected layer",
             input: COLOUR_32,
             build: vgg::build,
+        },
+        Entry {
+            name: "mobilenet-v2",
+            summary: "inverted residuals with depthwise convolutions, strides as is usual for 32x32 images",
+            input: COLOUR_32,
+            build: mobilenet_v2::build,
+        },
+        Entry {
+            name: "resnet34",
+            summary: "ImageNet ResNet with basic blocks",
+            input: COLOUR_224,
+            build: |options| resnet::build("resnet34", residual::basic, options),
+        },
+        Entry {
+            name: "resnet50",
+            summary: "ImageNet ResNet with bottleneck blocks, stride in the 3x3 convolution",
+            input: COLOUR_224,
+            build: |options| resnet::build("resnet50", residual::bottleneck, options),
         },
     ]
 }

@@ -120,7 +120,7 @@ pub struct Sparsity {
     /// How the non-zeros are shared out between layers: `uniform` or `erk` (the default).
     pub distribution: Distribution,
     /// Layers that stay dense, by name or with `*` and `?`. Left out: MEST's profile, that is the first convolution,
-    /// 1x1 shortcut convolutions and the last linear layer.
+    /// 1x1 shortcut convolutions and the last linear layer, and depthwise convolutions.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dense_layers: Option<Vec<String>>,
     /// Sparsity of single layers, by name or with `*` and `?`; `level` then holds for the others.
