@@ -78,6 +78,12 @@ pub struct Params {
     pub lambda: Option<f64>,
     /// Whether gradients are averaged over the window before they are squared. Default true.
     pub average: bool,
+    /// Whether active weights are taken to be where the lower level leaves them, g = −λθ, instead of by their measured
+    /// gradients, whose noise drowns the direct term θ·g (`curvature` only). Default false.
+    pub stationary: bool,
+    /// Whether the noise of the averaged gradient, h/(batch size · window), is taken off its square before a candidate is
+    /// compared, so that no signal counts as no evidence (`curvature` with averaging only). Default false.
+    pub debias: bool,
     /// Steps before a decision in which candidates are probed. Default min(update interval, 100).
     pub window: Option<u64>,
     /// Which inactive positions are scored: `rotating`, `random` or `all`. Default `rotating`; `all` for `literal`.
@@ -204,6 +210,8 @@ impl Default for Params {
             implicit_coef: None,
             lambda: None,
             average: true,
+            stationary: false,
+            debias: false,
             window: None,
             candidates: None,
             candidate_ratio: 1.0,
@@ -236,6 +244,8 @@ struct Rule {
     /// c at inactive positions: 0 in form A.
     c_inactive: f64,
     lambda: f64,
+    /// See [`Params::stationary`].
+    stationary: bool,
 }
 
 /// dℓ/dm at one position: the direct term θ·g and the implicit term −c·g².
@@ -247,6 +257,7 @@ impl Rule {
     /// What is lost with an active position.
     fn keep(&self, theta: f64, gradient: Evidence, h: f64) -> f64 {
         match self.score {
+            Score::Curvature if self.stationary => (0.5 * h + self.lambda) * theta * theta,
             Score::Curvature => 0.5 * h * theta * theta - theta * gradient.mean,
             Score::Bilevel | Score::Literal => -hypergradient(theta, gradient, self.c),
             Score::FixedPoint => 2.0 * self.lambda * theta * theta,
@@ -314,7 +325,7 @@ impl Bidst {
         };
         let c_inactive = if p.implicit_form == ImplicitForm::A { 0.0 } else { c };
         Ok(Self {
-            rule: Rule { score: p.score, c, c_inactive, lambda },
+            rule: Rule { score: p.score, c, c_inactive, lambda, stationary: p.stationary },
             candidate_rule,
             times,
             window,
@@ -391,8 +402,10 @@ impl Bidst {
         let active = view.weights.iter().zip(window.active.evidence(samples));
         let mut keep: Vec<f32> =
             active.map(|(&theta, gradient)| (beta * self.rule.keep(theta.into(), gradient, h)) as f32).collect();
+        let noise = if self.params.debias { h / (self.batch_size as f64 * samples as f64) } else { 0.0 };
         let candidates = state.candidates.iter().zip(window.candidates.evidence(samples));
         let grow = candidates.map(|(&position, gradient)| {
+            let gradient = Evidence { square: gradient.square - noise, ..gradient };
             (beta * self.rule.grow(state.stored_at(position), gradient, h)) as f32
         });
         let grow = grow.collect();
@@ -588,7 +601,7 @@ mod tests {
     }
 
     fn rule(score: Score) -> Rule {
-        Rule { score, c: 1.0 / 0.01, c_inactive: 1.0 / 0.01, lambda: 0.01 }
+        Rule { score, c: 1.0 / 0.01, c_inactive: 1.0 / 0.01, lambda: 0.01, stationary: false }
     }
 
     fn steady(mean: f64) -> Evidence {
@@ -613,6 +626,40 @@ mod tests {
         assert!((rule.keep(theta, steady(g), h) - loss(-theta)).abs() < 1e-12);
         let best = -g / (h + lambda);
         assert!((rule.grow(0.0, steady(g), h) + loss(best) + 0.5 * lambda * best * best).abs() < 1e-12);
+    }
+
+    #[test]
+    fn a_stationary_weight_is_scored_as_if_weight_decay_balanced_its_gradient() {
+        let (h, theta, lambda) = (3.0, 0.4, 0.01);
+        let measured = rule(Score::Curvature).keep(theta, steady(-lambda * theta), h);
+        let solved = Rule { stationary: true, ..rule(Score::Curvature) };
+        assert!((solved.keep(theta, steady(77.0), h) - measured).abs() < 1e-12);
+    }
+
+    #[test]
+    fn a_candidate_that_saw_only_noise_is_no_evidence_once_the_noise_is_taken_off() {
+        // Minibatch gradients ±1 at the active positions: variance 2 over two steps, so the mean of two has 1.
+        let grown = |options: &str, gradient: f32| {
+            let mut bidst = built(&format!("candidate_ratio = 0.05\nwindow = 2\n{options}"), 5e-4).unwrap();
+            let active: Vec<u32> = (0..20).collect();
+            let view = |gradients: &'static [f32]| LayerView {
+                active: &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19],
+                weights: &[0.0; 20],
+                gradients,
+                momentum: &[0.0; 20],
+                probe: Probe::None,
+            };
+            bidst.draw(0, 0, &active);
+            let candidate = [gradient];
+            for gradients in [&[1.0; 20], &[-1.0; 20]] {
+                let probe = Probe::Candidates { index: &[], gradients: &candidate };
+                bidst.layers[0].watch(&LayerView { probe, ..view(gradients) }, false);
+            }
+            bidst.scores(0, &view(&[0.0; 20])).grow[0]
+        };
+        assert!(grown("", 0.9) > 0.0);
+        assert!(grown("debias = true", 0.9) < 0.0);
+        assert!(grown("debias = true", 1.1) > 0.0);
     }
 
     #[test]
@@ -645,6 +692,8 @@ mod tests {
             ("implicit_coef = 1.0", "implicit_coef"),
             ("implicit_form = 'A'", "implicit_form"),
             ("stored_weights = true", "stored_weights"),
+            ("score = 'bilevel'\nstationary = true", "stationary"),
+            ("average = false\ndebias = true", "debias"),
             ("score = 'literal'\ncandidates = 'random'", "candidates"),
             ("score = 'bilevel'\nallocation = 'global'", "allocation"),
             ("score = 'random'\ntemperature = 0.1", "temperature"),

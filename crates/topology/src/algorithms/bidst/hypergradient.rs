@@ -91,7 +91,7 @@ fn binary_mask() -> Vector {
 fn approximate(form: ImplicitForm, active: bool, theta: f64, g: f64) -> f64 {
     let c = 1.0 / LAMBDA;
     let c_inactive = if form == ImplicitForm::A { 0.0 } else { c };
-    let rule = Rule { score: Score::Bilevel, c, c_inactive, lambda: LAMBDA };
+    let rule = Rule { score: Score::Bilevel, c, c_inactive, lambda: LAMBDA, stationary: false };
     let gradient = Evidence { mean: g, square: g * g };
     -if active { rule.keep(theta, gradient, 0.0) } else { rule.grow(theta, gradient, 0.0) }
 }

@@ -64,6 +64,10 @@ pub(super) fn agreement(require: Require, p: &Params, s: &Settled) -> Result<(),
     require.that(implicit || p.implicit_coef.is_none(), "implicit_coef", s.c, only)?;
     require.that(implicit || p.implicit_form == ImplicitForm::B, "implicit_form", "\"A\"", only)?;
     require.that(implicit || !p.stored_weights, "stored_weights", true, only)?;
+    let solved = "belongs to score = \"curvature\"; `fixed_point` implies it";
+    require.that(!p.stationary || p.score == Score::Curvature, "stationary", true, solved)?;
+    let noisy = "takes the noise off averaged gradients: it belongs to score = \"curvature\" with `average`";
+    require.that(!p.debias || (p.score == Score::Curvature && p.average), "debias", true, noisy)?;
     let dense = "score = \"literal\" is dense by nature: leave this option out or set it to \"all\"";
     let all = s.candidates == CandidateRule::All;
     require.that(p.score != Score::Literal || all, "candidates", format!("{:?}", s.candidates), dense)?;
