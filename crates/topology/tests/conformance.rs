@@ -23,7 +23,7 @@ const VARIANTS: &[(&str, &str)] = &[
     ("bidst", "score = 'fixed_point'\nflag = 'budget'\ndecisions = 7\naverage = false"),
     ("bidst", "score = 'literal'"),
     ("bidst", "score = 'literal'\nstored_weights = true\nflag = 'drift'"),
-    ("bidst", "stationary = true\ndebias = true"),
+    ("bidst", "stationary = false\ndebias = false"),
     ("bidst", "score = 'gradient'"),
     ("bidst", "score = 'random'\nflag = 'interval'"),
     ("bidst", "hysteresis = false\nflag = 'interval'"),

@@ -25,7 +25,8 @@
 //!   weight at the decision, after that step's weight step:
 //!
 //! ```text
-//!     curvature    ½h·θ² − θ·ḡ,     ½ḡ²/(h + λ)       default: loss change, with the Hessian's diagonal kept
+//!     curvature    ½h·θ² − θ·ḡ,     ½ḡ²/(h + λ)       default: loss change, with the Hessian's diagonal kept;
+//!                  g = −λθ in θ·ḡ and ḡ² less its noise, unless `stationary` and `debias` are switched off
 //!     bilevel      c·ḡ² − θ·ḡ,      c·ḡ²              Eq. 11 on averaged gradients
 //!     fixed_point  2λ·θ²,           ḡ²/λ              its drift where the lower level is solved
 //!     literal      ψ summed by Eq. 11 in every step, at every position; dense by nature
@@ -79,11 +80,11 @@ pub struct Params {
     /// Whether gradients are averaged over the window before they are squared. Default true.
     pub average: bool,
     /// Whether active weights are taken to be where the lower level leaves them, g = −λθ, instead of by their measured
-    /// gradients, whose noise drowns the direct term θ·g (`curvature` only). Default false.
-    pub stationary: bool,
+    /// gradients, whose noise drowns the direct term θ·g (`curvature` only). Default true there.
+    pub stationary: Option<bool>,
     /// Whether the noise of the averaged gradient, h/(batch size · window), is taken off its square before a candidate is
-    /// compared, so that no signal counts as no evidence (`curvature` with averaging only). Default false.
-    pub debias: bool,
+    /// compared, so that no signal counts as no evidence (`curvature` with averaging only). Default true there.
+    pub debias: Option<bool>,
     /// Steps before a decision in which candidates are probed. Default min(update interval, 100).
     pub window: Option<u64>,
     /// Which inactive positions are scored: `rotating`, `random` or `all`. Default `rotating`; `all` for `literal`.
@@ -210,8 +211,8 @@ impl Default for Params {
             implicit_coef: None,
             lambda: None,
             average: true,
-            stationary: false,
-            debias: false,
+            stationary: None,
+            debias: None,
             window: None,
             candidates: None,
             candidate_ratio: 1.0,
@@ -292,6 +293,7 @@ struct Bidst {
     window: u64,
     fraction: DropFraction,
     rho_psi: f64,
+    debias: bool,
     batch_size: usize,
     streams: Streams,
     /// Whether the first candidates have been drawn.
@@ -317,7 +319,7 @@ impl Bidst {
         let settled = options::settle(p, context);
         options::ranges(require, p, &settled)?;
         options::agreement(require, p, &settled)?;
-        let Settled { interval, window, lambda, c, candidates: candidate_rule, rho_psi } = settled;
+        let Settled { interval, window, lambda, c, candidates: candidate_rule, rho_psi, stationary, debias } = settled;
         let times = match p.flag {
             Flag::Interval | Flag::IntervalAndDrift => Times::every(interval, end),
             Flag::Drift => Times::every(window, end),
@@ -325,12 +327,13 @@ impl Bidst {
         };
         let c_inactive = if p.implicit_form == ImplicitForm::A { 0.0 } else { c };
         Ok(Self {
-            rule: Rule { score: p.score, c, c_inactive, lambda, stationary: p.stationary },
+            rule: Rule { score: p.score, c, c_inactive, lambda, stationary },
             candidate_rule,
             times,
             window,
             fraction,
             rho_psi,
+            debias,
             batch_size: context.batch_size,
             streams: Streams::new(context.seed),
             started: false,
@@ -402,7 +405,7 @@ impl Bidst {
         let active = view.weights.iter().zip(window.active.evidence(samples));
         let mut keep: Vec<f32> =
             active.map(|(&theta, gradient)| (beta * self.rule.keep(theta.into(), gradient, h)) as f32).collect();
-        let noise = if self.params.debias { h / (self.batch_size as f64 * samples as f64) } else { 0.0 };
+        let noise = if self.debias { h / (self.batch_size as f64 * samples as f64) } else { 0.0 };
         let candidates = state.candidates.iter().zip(window.candidates.evidence(samples));
         let grow = candidates.map(|(&position, gradient)| {
             let gradient = Evidence { square: gradient.square - noise, ..gradient };
@@ -657,9 +660,9 @@ mod tests {
             }
             bidst.scores(0, &view(&[0.0; 20])).grow[0]
         };
-        assert!(grown("", 0.9) > 0.0);
-        assert!(grown("debias = true", 0.9) < 0.0);
-        assert!(grown("debias = true", 1.1) > 0.0);
+        assert!(grown("debias = false", 0.9) > 0.0);
+        assert!(grown("", 0.9) < 0.0);
+        assert!(grown("", 1.1) > 0.0);
     }
 
     #[test]

@@ -12,11 +12,13 @@ pub(super) struct Settled {
     pub(super) c: f64,
     pub(super) candidates: CandidateRule,
     pub(super) rho_psi: f64,
+    pub(super) stationary: bool,
+    pub(super) debias: bool,
 }
 
 /// Options without a value take it from the run.
 pub(super) fn settle(p: &Params, context: &Context<'_>) -> Settled {
-    let literal = p.score == Score::Literal;
+    let (literal, curvature) = (p.score == Score::Literal, p.score == Score::Curvature);
     // Rounded up, so that a decision comes just after an epoch's evaluation rather than just before it.
     let at_least_40_to_a_run = context.total_steps.div_ceil(40).max(1);
     let interval = p.update_interval.unwrap_or(context.steps_per_epoch.clamp(1, at_least_40_to_a_run));
@@ -28,6 +30,8 @@ pub(super) fn settle(p: &Params, context: &Context<'_>) -> Settled {
         c: p.implicit_coef.unwrap_or(1.0 / lambda),
         candidates: p.candidates.unwrap_or(if literal { CandidateRule::All } else { CandidateRule::Rotating }),
         rho_psi: p.rho_psi.unwrap_or(if literal { 1.0 } else { 0.0 }),
+        stationary: p.stationary.unwrap_or(curvature),
+        debias: p.debias.unwrap_or(curvature && p.average),
     }
 }
 
@@ -65,9 +69,9 @@ pub(super) fn agreement(require: Require, p: &Params, s: &Settled) -> Result<(),
     require.that(implicit || p.implicit_form == ImplicitForm::B, "implicit_form", "\"A\"", only)?;
     require.that(implicit || !p.stored_weights, "stored_weights", true, only)?;
     let solved = "belongs to score = \"curvature\"; `fixed_point` implies it";
-    require.that(!p.stationary || p.score == Score::Curvature, "stationary", true, solved)?;
+    require.that(!s.stationary || p.score == Score::Curvature, "stationary", true, solved)?;
     let noisy = "takes the noise off averaged gradients: it belongs to score = \"curvature\" with `average`";
-    require.that(!p.debias || (p.score == Score::Curvature && p.average), "debias", true, noisy)?;
+    require.that(!s.debias || (p.score == Score::Curvature && p.average), "debias", true, noisy)?;
     let dense = "score = \"literal\" is dense by nature: leave this option out or set it to \"all\"";
     let all = s.candidates == CandidateRule::All;
     require.that(p.score != Score::Literal || all, "candidates", format!("{:?}", s.candidates), dense)?;
