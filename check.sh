@@ -19,4 +19,6 @@ step cargo fmt --all --check
 step cargo clippy --workspace --all-targets -- -D warnings
 step cargo test
 step env RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
-step cargo run --release -- --output "${TMPDIR:-/tmp}/bidst-check-$$"
+runs=$(mktemp -d)
+trap 'rm -rf "$runs"' EXIT
+step cargo run --release -- --output "$runs"

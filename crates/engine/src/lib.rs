@@ -1,6 +1,6 @@
 //! Plans a graph into fused sparse steps and runs forward, backward and the optimiser on non-zeros only.
 //!
-//! [`Network::new`] rewrites a [`bidst_model::Graph`] into a short list of steps ([`mod@plan`] says how), lays out every
+//! [`Network::new`] rewrites a [`bidst_model::Graph`] into a short list of steps (`plan.rs` says how), lays out every
 //! buffer once, and then a training step is a walk over that list, forwards and back. Weights, gradients and momentum
 //! exist at the non-zeros; a *probe* ([`Network::set_probe`]) also delivers gradients at zeros somebody asked about.
 //! The engine knows no algorithm: [`Network::apply`] takes any exact change of a pattern.
