@@ -130,7 +130,7 @@ def main(args):
     for name, times in {**dense, **sparse}.items():
         title = f"**bidst, {100 * float(name):g}% zeros**" if name in sparse else f"PyTorch dense, {name}"
         ratios = " | ".join(f"{middle[mode] / middle[name]:.2f}" for mode in MODES)
-        print(f"| {title} | {middle[name]:.0f} ({min(times):.0f}–{max(times):.0f}) | {ratios} | {rss[name]} |")
+        print(f"| {title} | {middle[name]:.0f} ({min(times):.0f}–{max(times):.0f}) | {ratios} | {rss[name]:.0f} |")
 
 
 if __name__ == "__main__":
