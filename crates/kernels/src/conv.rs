@@ -22,6 +22,8 @@ pub use forward::{ForwardPlan, ForwardUnit};
 pub use stream::Pattern;
 
 use crate::layout::{LANES, Lane, Plane};
+use crate::mix::{Mix, Target, pack_row};
+use pulp::Simd;
 use std::ops::Range;
 
 /// Lanes a packed band may take: 384 KiB, so that it stays in L2 beside what streams through.
@@ -90,17 +92,20 @@ impl ConvShape {
 
 /// The rows a packed band holds: slot `i` is row `first + i`.
 struct Window {
+    plane: Plane,
+    target: Target,
     first: isize,
     rows: usize,
 }
 
 impl Window {
-    fn new() -> Window {
-        Window { first: 0, rows: 0 }
+    fn new(plane: Plane, target: Target) -> Window {
+        Window { plane, target, first: 0, rows: 0 }
     }
 
     /// Moves to `rows` rows from `first` on; keeps what is there already and returns the rows that are missing.
-    fn advance(&mut self, first: isize, rows: usize, row_len: usize, packed: &mut [Lane]) -> Range<isize> {
+    fn advance(&mut self, first: isize, rows: usize, packed: &mut [Lane]) -> Range<isize> {
+        let row_len = self.target.row_len(self.plane);
         let held = self.first + self.rows as isize;
         let kept =
             if self.rows == 0 || first < self.first { 0 } else { (held - first).clamp(0, rows as isize) as usize };
@@ -110,6 +115,28 @@ impl Window {
         }
         (self.first, self.rows) = (first, rows);
         first + kept as isize..first + rows as isize
+    }
+
+    /// [`Window::advance`], and packs the missing rows: values inside the plane, zeros outside.
+    ///
+    /// # Safety
+    /// As [`pack_row`]; `mix` and `keep` are those of the whole unit.
+    #[inline(always)]
+    unsafe fn fill<S: Simd>(
+        &mut self,
+        simd: S,
+        (first, rows): (isize, usize),
+        mix: &Mix<'_>,
+        keep: Option<*mut f32>,
+        packed: &mut [Lane],
+    ) {
+        let row_len = self.target.row_len(self.plane);
+        for row in self.advance(first, rows, packed) {
+            let slot = &mut packed[(row - first) as usize * row_len..][..row_len];
+            let inside = if row >= 0 && (row as usize) < self.plane.height { Some(row as usize) } else { None };
+            // SAFETY: the caller's promise; the slot is one packed row.
+            unsafe { pack_row(simd, mix, keep, self.plane, inside, self.target, slot) };
+        }
     }
 }
 
@@ -158,10 +185,12 @@ mod tests {
 
     #[test]
     fn a_window_packs_each_row_once_and_keeps_the_overlap() {
-        let (mut window, mut packed) = (Window::new(), vec![Lane::ZERO; 5]);
+        let target = Target { halo: 0, positions: 1, stride: 1, phases: 1, tiles: 1 };
+        let mut window = Window::new(Plane { channels: 1, height: 20, width: 1 }, target);
+        let mut packed = vec![Lane::ZERO; 5];
         let mut packed_rows = Vec::new();
         for first in [-1, 2, 5] {
-            for row in window.advance(first, 5, 1, &mut packed) {
+            for row in window.advance(first, 5, &mut packed) {
                 packed_rows.push(row);
                 packed[(row - first) as usize] = Lane([row as f32; LANES]);
             }

@@ -127,6 +127,11 @@ impl Target {
     pub(crate) fn channel_len(&self) -> usize {
         self.phases * self.positions * self.tiles
     }
+
+    /// Lanes of one packed row of all channels.
+    pub(crate) fn row_len(&self, plane: Plane) -> usize {
+        plane.channels * self.channel_len()
+    }
 }
 
 /// Forms one row of all channels and lays it out for the gather kernels; `row` is `None` in the vertical halo.

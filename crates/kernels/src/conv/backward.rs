@@ -4,7 +4,7 @@ use super::stream::{Pattern, Stream};
 use super::{ConvShape, TILE, Window, addresses, band_rows, register_tiles};
 use crate::dispatch::{InstructionSet, fence, floats, floats_mut, load, parts, store, stream, with_tile};
 use crate::layout::{LANES, Lane, Plane};
-use crate::mix::{Bounds, Mix, Target, mixed_at, pack_row};
+use crate::mix::{Bounds, Mix, Target, mixed_at};
 use pulp::{Simd, WithSimd};
 
 /// Visits of a weight per unit up to which its gradient is reduced at once instead of kept as sixteen lanes.
@@ -136,7 +136,7 @@ impl BackwardPlan {
     }
 
     fn row_len(&self) -> usize {
-        self.shape.output.channels * self.target.channel_len()
+        self.target.row_len(self.shape.output)
     }
 
     fn packed_len(&self) -> usize {
@@ -201,17 +201,13 @@ impl WithSimd for Backward<'_, '_> {
         unit.weights.fill(0.0);
         let dx = unit.input_gradient.as_mut().map(Epilogue::new);
         let copy = unit.input.is_copy();
-        let mut window = Window::new();
+        let mut window = Window::new(shape.output, plan.target);
         for top in (0..shape.input.height).step_by(plan.band) {
             let bottom = (top + plan.band).min(shape.input.height);
             let first = ((top + above) / down) as isize - plan.reach as isize;
             let rows = ((bottom - 1 + above) / down) as isize + 1 - first;
-            for row in window.advance(first, rows as usize, row_len, packed) {
-                let inside = usize::try_from(row).ok().filter(|&row| row < shape.output.height);
-                let slot = &mut packed[(row - first) as usize * row_len..][..row_len];
-                // SAFETY: `run` checked the operands; the slot is one packed row.
-                unsafe { pack_row(simd, &unit.gradient, None, shape.output, inside, plan.target, slot) };
-            }
+            // SAFETY: `run` checked the operands, and the band holds that many rows.
+            unsafe { window.fill(simd, (first, rows as usize), &unit.gradient, None, packed) };
             for row in top..bottom {
                 let slot = ((row + above) / down) - (top + above) / down;
                 for phase in 0..right {

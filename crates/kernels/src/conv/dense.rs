@@ -48,11 +48,11 @@ impl DenseGradientPlan {
     }
 
     fn input_row(&self) -> usize {
-        self.shape.input.channels * self.input.channel_len()
+        self.input.row_len(self.shape.input)
     }
 
     fn gradient_row(&self) -> usize {
-        self.shape.output.channels * self.gradient.channel_len()
+        self.gradient.row_len(self.shape.output)
     }
 
     fn input_rows(&self, rows: usize) -> usize {
@@ -89,16 +89,12 @@ impl WithSimd for DenseGradient<'_, '_> {
         let (input_row, gradient_row) = (plan.input_row(), plan.gradient_row());
         let (inputs, gradients) = unit.scratch.split_at_mut(plan.input_rows(plan.band) * input_row);
         unit.weights.fill(0.0);
-        let mut window = Window::new();
+        let mut window = Window::new(shape.input, plan.input);
         for top in (0..shape.output.height).step_by(plan.band) {
             let rows = plan.band.min(shape.output.height - top);
             let first = (top * shape.stride[0]) as isize - shape.padding[0] as isize;
-            for row in window.advance(first, plan.input_rows(rows), input_row, inputs) {
-                let inside = usize::try_from(row).ok().filter(|&row| row < shape.input.height);
-                let slot = &mut inputs[(row - first) as usize * input_row..][..input_row];
-                // SAFETY: `run` checked the operands; the slot is one packed row.
-                unsafe { pack_row(simd, &unit.input, None, shape.input, inside, plan.input, slot) };
-            }
+            // SAFETY: `run` checked the operands, and the band holds that many rows.
+            unsafe { window.fill(simd, (first, plan.input_rows(rows)), &unit.input, None, inputs) };
             for row in 0..rows {
                 let slot = &mut gradients[row * gradient_row..][..gradient_row];
                 // SAFETY: as above.

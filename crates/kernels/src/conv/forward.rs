@@ -4,7 +4,7 @@ use super::stream::{Pattern, Stream};
 use super::{ConvShape, TILE, Window, addresses, band_rows, register_tiles};
 use crate::dispatch::{InstructionSet, fence, floats, floats_mut, load, parts, store, stream, with_tile};
 use crate::layout::{LANES, Lane, Plane};
-use crate::mix::{Mix, Target, pack_row};
+use crate::mix::{Mix, Target};
 use pulp::{Simd, WithSimd};
 
 /// What the forward pass of one convolution knows ahead.
@@ -65,7 +65,7 @@ impl ForwardPlan {
     }
 
     fn row_len(&self) -> usize {
-        self.shape.input.channels * self.target.channel_len()
+        self.target.row_len(self.shape.input)
     }
 
     fn packed_len(&self) -> usize {
@@ -108,16 +108,13 @@ impl WithSimd for Forward<'_, '_> {
         let sums = &mut sums[..2 * shape.output.channels];
         sums.fill(Lane::ZERO);
         let keep = unit.keep.as_mut().map(|keep| floats_mut(keep));
-        let mut window = Window::new();
+        let mut window = Window::new(shape.input, plan.target);
         for top in (0..shape.output.height).step_by(plan.band) {
             let rows = plan.band.min(shape.output.height - top);
             let first = (top * down) as isize - shape.padding[0] as isize;
-            for row in window.advance(first, (rows - 1) * down + shape.kernel[0], row_len, packed) {
-                let inside = usize::try_from(row).ok().filter(|&row| row < shape.input.height);
-                let slot = &mut packed[(row - first) as usize * row_len..][..row_len];
-                // SAFETY: `run` checked the operands; the slot is one packed row.
-                unsafe { pack_row(simd, &unit.input, keep, shape.input, inside, plan.target, slot) };
-            }
+            let needed = (first, (rows - 1) * down + shape.kernel[0]);
+            // SAFETY: `run` checked the operands, and the band holds that many rows.
+            unsafe { window.fill(simd, needed, &unit.input, keep, packed) };
             for row in 0..rows {
                 let origin = &packed[row * down * row_len..];
                 for (start, len) in register_tiles(shape.output.width * plan.unit, TILE) {

@@ -1,7 +1,8 @@
 //! Dense training: every weight exists, nothing is ever decided. The baseline of every table.
 
+use super::static_mask::Frozen;
 use super::{AlgorithmError, Card};
-use crate::{Algorithm, Change, Context, LayerView};
+use crate::{Algorithm, Context};
 use serde::{Deserialize, Serialize};
 
 /// How it is listed.
@@ -18,21 +19,5 @@ pub struct Params {}
 /// # Errors
 /// Never.
 pub fn build(_params: Params, _context: &Context<'_>) -> Result<Box<dyn Algorithm>, AlgorithmError> {
-    Ok(Box::new(Dense))
-}
-
-struct Dense;
-
-impl Algorithm for Dense {
-    fn name(&self) -> &'static str {
-        CARD.name
-    }
-
-    fn next_decision(&self, _step: u64) -> Option<u64> {
-        None
-    }
-
-    fn update(&mut self, _step: u64, layers: &[LayerView<'_>]) -> Vec<Change> {
-        vec![Change::default(); layers.len()]
-    }
+    Ok(Box::new(Frozen { name: CARD.name }))
 }

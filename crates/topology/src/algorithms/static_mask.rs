@@ -21,14 +21,17 @@ pub struct Params {}
 /// # Errors
 /// Never.
 pub fn build(_params: Params, _context: &Context<'_>) -> Result<Box<dyn Algorithm>, AlgorithmError> {
-    Ok(Box::new(Static))
+    Ok(Box::new(Frozen { name: CARD.name }))
 }
 
-struct Static;
+/// Never decides anything, under whatever name.
+pub(super) struct Frozen {
+    pub(super) name: &'static str,
+}
 
-impl Algorithm for Static {
+impl Algorithm for Frozen {
     fn name(&self) -> &'static str {
-        CARD.name
+        self.name
     }
 
     fn next_decision(&self, _step: u64) -> Option<u64> {
