@@ -126,7 +126,8 @@ def main(args):
     print(f"`python3 bench/compare_step.py --rounds {args.rounds} --steps {args.steps}`: medians of CPU time over")
     print(f"{args.rounds} interleaved rounds of {args.steps} steps, in brackets the fastest and the slowest round.\n")
     middle = {name: statistics.median(times) for name, times in {**dense, **sparse}.items()}
-    print("| | ms | × " + " | × ".join(MODES) + " | peak RSS, MB |\n|---" * 1 + "|---" * (len(MODES) + 2) + "|")
+    print("| | ms | × " + " | × ".join(MODES) + " | peak RSS, MB |")
+    print("|---" * (len(MODES) + 3) + "|")
     for name, times in {**dense, **sparse}.items():
         title = f"**bidst, {100 * float(name):g}% zeros**" if name in sparse else f"PyTorch dense, {name}"
         ratios = " | ".join(f"{middle[mode] / middle[name]:.2f}" for mode in MODES)

@@ -103,20 +103,8 @@ impl Conv {
 
     pub fn backward(&mut self, state: &mut State, workers: &mut Workers) {
         let Some((value, branch)) = state.reader_of(self.plan.output) else { return };
-        self.follow_probe(&state.weights[self.plan.weight]);
-        self.backward.refresh(state.weights[self.plan.weight].values());
         let (probed, share) = self.probed_units(state);
-        let mut scratch = self.backward.scratch_len();
-        let mut entries = self.backward.entries();
-        match &mut self.probe {
-            ProbePlan::Candidates { backward, .. } => {
-                backward.refresh(state.weights[self.plan.weight].values());
-                scratch = scratch.max(backward.scratch_len());
-                entries = entries.max(backward.entries());
-            }
-            ProbePlan::Dense(dense) => scratch = scratch.max(dense.scratch_len()),
-            ProbePlan::None => {}
-        }
+        let (scratch, entries) = self.prepare_backward(&state.weights[self.plan.weight]);
         workers.reserve(scratch);
         let (plan, input_len) = (&self.plan, self.plan.shape.input.len() * self.unit);
         let units = state.tiles / self.unit;
@@ -163,6 +151,21 @@ impl Conv {
         self.collect(state, &mut partials, entries, probed, share, dense);
         state.partials = partials;
         self.bias_gradient(state, value, branch);
+    }
+
+    /// Brings the backward plans up to date; returns the scratch they need and their largest number of entries.
+    fn prepare_backward(&mut self, weight: &SparseTensor) -> (usize, usize) {
+        self.follow_probe(weight);
+        self.backward.refresh(weight.values());
+        let (scratch, entries) = (self.backward.scratch_len(), self.backward.entries());
+        match &mut self.probe {
+            ProbePlan::None => (scratch, entries),
+            ProbePlan::Dense(dense) => (scratch.max(dense.scratch_len()), entries),
+            ProbePlan::Candidates { backward, .. } => {
+                backward.refresh(weight.values());
+                (scratch.max(backward.scratch_len()), entries.max(backward.entries()))
+            }
+        }
     }
 
     /// How many units are probed, and which share of the batch's images that is.
