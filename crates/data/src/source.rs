@@ -3,6 +3,7 @@
 use crate::{Augment, DataError, Splits, cifar, fashion};
 use std::iter;
 use std::path::{Path, PathBuf};
+use strsim::levenshtein as distance;
 
 /// A data set that can be opened by name.
 pub struct Source {
@@ -157,21 +158,6 @@ fn unknown(name: &str) -> DataError {
         nearest: nearest.filter(|known| distance(name, known) <= known.len() / 3),
         known: names.join(", "),
     }
-}
-
-/// Levenshtein's distance: insertions, deletions and replacements from `a` to `b`.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, letter) in a.chars().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
-        for (j, other) in b.iter().enumerate() {
-            let replaced = diagonal + usize::from(letter != *other);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
 }
 
 #[cfg(test)]

@@ -125,22 +125,6 @@ pub fn build(name: &str, options: &Options) -> Result<Graph, ModelError> {
 
 fn unknown(name: &str) -> ModelError {
     let names = || list().iter().map(|entry| entry.name);
-    let nearest = names().min_by_key(|known| edit_distance(name, known)).unwrap_or_default();
+    let nearest = names().min_by_key(|known| strsim::levenshtein(name, known)).unwrap_or_default();
     ModelError::UnknownModel { name: name.into(), nearest, known: names().collect::<Vec<_>>().join(", ") }
-}
-
-/// Levenshtein distance: insertions, deletions and substitutions of one character.
-fn edit_distance(left: &str, right: &str) -> usize {
-    let right: Vec<char> = right.chars().collect();
-    let mut row: Vec<usize> = (0..=right.len()).collect();
-    for (i, l) in left.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, &r) in right.iter().enumerate() {
-            let substituted = diagonal + usize::from(l != r);
-            diagonal = row[j + 1];
-            row[j + 1] = substituted.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[right.len()]
 }

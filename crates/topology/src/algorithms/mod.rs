@@ -9,6 +9,7 @@ use crate::{Algorithm, Context};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fmt::Display;
+use strsim::levenshtein as edit_distance;
 
 macro_rules! algorithms {
     ($($module:ident),* $(,)?) => {
@@ -182,21 +183,6 @@ impl Require {
         )?;
         Ok(DropFraction { initial, schedule, end })
     }
-}
-
-/// Levenshtein distance in characters.
-fn edit_distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
-        for (j, &y) in b.iter().enumerate() {
-            let substituted = diagonal + usize::from(x != y);
-            diagonal = row[j + 1];
-            row[j + 1] = substituted.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
 }
 
 #[cfg(test)]
