@@ -32,6 +32,12 @@ const BAND_LANES: usize = 384 * 1024 / size_of::<Lane>();
 /// Vectors in a register tile.
 const TILE: usize = 8;
 
+/// Lanes of packed channels that a block may read under one register tile: 32 KiB, so that they stay in L1.
+const BLOCK_LANES: usize = 32 * 1024 / size_of::<Lane>();
+
+/// Entries that a list must have on average to pay for picking up its register tile where the block before left it.
+const BLOCK_ENTRIES: usize = 8;
+
 /// Geometry of a convolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConvShape {
@@ -143,6 +149,32 @@ impl Window {
 /// Rows of output that make a band whose packed input fits the budget: `band` rows need `band·stride + extra` rows.
 fn band_rows(rows: usize, row_len: usize, stride: usize, extra: usize) -> usize {
     (1..=rows).rev().find(|band| ((band - 1) * stride + extra) * row_len <= BAND_LANES).unwrap_or(1)
+}
+
+/// The packed channels in blocks whose part under a register tile stays in L1: a tile visits block after block, and within
+/// a block all channels of the other side.
+#[derive(Clone, Copy, Debug)]
+struct Blocks {
+    /// Number of blocks.
+    count: usize,
+    /// Packed channels in each but the last.
+    channels: usize,
+}
+
+impl Blocks {
+    /// For `channels` packed channels of which a register tile reads `lanes` each, and `entries` in `lists` lists if there
+    /// is one block. Two blocks were never faster than one.
+    fn new(channels: usize, lanes: usize, entries: usize, lists: usize) -> Blocks {
+        let fitting = channels.div_ceil((BLOCK_LANES / lanes).max(1));
+        let count = fitting.min(entries / (BLOCK_ENTRIES * lists));
+        let channels_each = if count < 3 { channels } else { channels.div_ceil(count) };
+        Blocks { count: channels.div_ceil(channels_each), channels: channels_each }
+    }
+
+    /// Lanes that hold the register tile of `channels` channels between blocks.
+    fn parts_len(&self, channels: usize) -> usize {
+        if self.count > 1 { channels * TILE } else { 0 }
+    }
 }
 
 /// Cuts `total` vectors into nearly equal register tiles of at most `max`.

@@ -131,6 +131,19 @@ pub(crate) unsafe fn stream<S: Simd>(to: *mut f32, value: S::f32s) {
     unsafe { store::<S>(to, value) }
 }
 
+/// Asks for a cache line ahead of its use, into L2; any address will do.
+#[inline(always)]
+pub(crate) fn prefetch(at: *const f32) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: SSE is part of x86-64, and a prefetch of an address that cannot be read does nothing.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T1>(at.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = at;
+}
+
 /// Makes what was written by [`stream`] visible to other threads.
 #[inline(always)]
 pub(crate) fn fence() {

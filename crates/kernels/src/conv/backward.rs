@@ -1,14 +1,17 @@
 //! Backward: one loop forms the gradient of the input and of the weights, with one load for two multiply-adds.
 
-use super::stream::{Pattern, Stream};
-use super::{ConvShape, TILE, Window, addresses, band_rows, register_tiles};
-use crate::dispatch::{InstructionSet, fence, floats, floats_mut, load, parts, store, stream, with_tile};
+use super::stream::{Entry, Pattern, Stream};
+use super::{Blocks, ConvShape, TILE, Window, addresses, band_rows, register_tiles};
+use crate::dispatch::{InstructionSet, fence, floats, floats_mut, load, prefetch, store, stream, with_tile};
 use crate::layout::{LANES, Lane, Plane};
 use crate::mix::{Bounds, Mix, Target, mixed_at};
 use pulp::{Simd, WithSimd};
 
-/// Visits of a weight per unit up to which its gradient is reduced at once instead of kept as sixteen lanes.
+/// Visits of a weight per unit up to which its gradient is reduced at once instead of kept in lanes.
 const REDUCE_AT_ONCE: usize = 4;
+
+/// Entries whose gradients share a lane: a lane per entry would cost more in traffic than the arithmetic does.
+const GROUP: usize = 4;
 
 /// What the backward pass of one convolution knows ahead, for one pattern.
 #[derive(Debug)]
@@ -19,8 +22,11 @@ pub struct BackwardPlan {
     band: usize,
     /// Rows of the packed gradient above the one that a row's first tap reads.
     reach: usize,
-    reduce_at_once: bool,
+    blocks: Blocks,
+    /// A list per phase, block and input channel.
     stream: Stream,
+    /// First group of sums of each list, and their number; empty if sums are reduced at once.
+    groups: Vec<u32>,
 }
 
 /// One unit of the batch in the backward pass.
@@ -106,18 +112,21 @@ impl BackwardPlan {
         let target = Target { halo: taps_x - 1, positions, stride: 1, phases: 1, tiles: unit };
         let channel_len = target.channel_len();
         let row_len = shape.output.channels * channel_len;
-        let inputs = shape.input.channels;
-        let stream = Stream::new(&shape, pattern, down * right * inputs, |tap| {
+        let (inputs, phases) = (shape.input.channels, down * right);
+        let entries = pattern.active.len() + pattern.candidates.len();
+        let blocks = Blocks::new(shape.output.channels, taps_y * (TILE + taps_x - 1), entries, phases * inputs);
+        let stream = Stream::new(&shape, pattern, phases * blocks.count * inputs, |tap| {
             let (phase, m) = ([tap.row % down, tap.column % right], [tap.row / down, tap.column / right]);
-            let group = (phase[0] * right + phase[1]) * inputs + tap.input;
+            let block = (phase[0] * right + phase[1]) * blocks.count + tap.output / blocks.channels;
             let row = (taps_y - 1 - m[0]) * row_len;
-            (group, row + tap.output * channel_len + (taps_x - 1 - m[1]) * unit)
+            (block * inputs + tap.input, row + tap.output * channel_len + (taps_x - 1 - m[1]) * unit)
         });
         // A band is counted in input rows; `band` of them read at most (band − 1)/stride + 1 + taps rows.
         let rows = shape.input.height.div_ceil(down);
         let band = band_rows(rows, row_len, 1, taps_y + usize::from(down > 1)) * down;
         let visits = shape.input.height.div_ceil(down) * (shape.input.width.div_ceil(right) * unit).div_ceil(TILE);
-        BackwardPlan { shape, unit, target, band, reach: taps_y - 1, reduce_at_once: visits <= REDUCE_AT_ONCE, stream }
+        let groups = if visits <= REDUCE_AT_ONCE { Vec::new() } else { stream.chunks_before(GROUP) };
+        BackwardPlan { shape, unit, target, band, reach: taps_y - 1, blocks, stream, groups }
     }
 
     /// Takes over the current weights; candidates count as zeros.
@@ -145,12 +154,13 @@ impl BackwardPlan {
     }
 
     fn accumulators(&self) -> usize {
-        if self.reduce_at_once { 0 } else { self.entries() }
+        self.groups.last().map_or(0, |&groups| groups as usize)
     }
 
     /// Lanes of scratch that [`BackwardPlan::run`] needs.
     pub fn scratch_len(&self) -> usize {
-        self.packed_len() + self.accumulators() + 3 * self.shape.input.channels
+        let inputs = self.shape.input.channels;
+        self.packed_len() + self.accumulators() + 3 * inputs + self.blocks.parts_len(inputs)
     }
 
     /// Adds the sums of one unit, or of several folded into one: active ones to `gradients`, candidates to
@@ -161,6 +171,28 @@ impl BackwardPlan {
             let source = source as usize;
             let to = if source < active { &mut gradients[source] } else { &mut candidates[source - active] };
             *to += sum;
+        }
+    }
+
+    /// Takes the sums of groups apart.
+    #[inline(always)]
+    fn separate<S: Simd>(&self, simd: S, sums: &[Lane], weights: &mut [f32]) {
+        let owners = owners(simd);
+        for (entries, group) in self.stream.starts.windows(2).zip(&self.groups) {
+            let weights = weights[entries[0] as usize..entries[1] as usize].chunks_mut(GROUP);
+            for (weights, sums) in weights.zip(&sums[*group as usize..]) {
+                for (weight, owner) in weights.iter_mut().zip(&owners) {
+                    let mut total = simd.splat_f32s(0.0);
+                    for lane in (0..LANES).step_by(S::F32_LANES) {
+                        // SAFETY: parts of a lane.
+                        unsafe {
+                            let (sum, owner) = (sums.0.as_ptr().add(lane), owner.0.as_ptr().add(lane));
+                            total = simd.mul_add_e_f32s(load::<S>(sum), load::<S>(owner), total);
+                        }
+                    }
+                    *weight = simd.reduce_sum_f32s(total);
+                }
+            }
         }
     }
 
@@ -193,9 +225,10 @@ impl WithSimd for Backward<'_, '_> {
         let (row_len, [down, right], [above, left]) = (plan.row_len(), shape.stride, shape.padding);
         // Two tiles are alive at once, so machines with sixteen registers take half the length.
         let longest = if S::REGISTER_COUNT >= 32 { TILE } else { TILE / 2 };
+        let reads = Reads::of(&unit);
         let (packed, rest) = unit.scratch.split_at_mut(plan.packed_len());
         let (accumulators, rest) = rest.split_at_mut(plan.accumulators());
-        let sums = &mut rest[..3 * shape.input.channels];
+        let (sums, parts) = rest.split_at_mut(3 * shape.input.channels);
         accumulators.fill(Lane::ZERO);
         sums.fill(Lane::ZERO);
         unit.weights.fill(0.0);
@@ -222,23 +255,24 @@ impl WithSimd for Backward<'_, '_> {
                         plan,
                         input: &unit.input,
                         copy,
-                        group: ((row + above) % down * right + phase) * shape.input.channels,
+                        reads: &reads,
+                        list: ((row + above) % down * right + phase) * plan.blocks.count * shape.input.channels,
                         row,
                         column,
                     };
                     for (start, len) in register_tiles(columns * plan.unit, longest) {
                         let gathered = floats(&packed[slot * row_len + position * plan.unit + start..]);
-                        let to = match plan.reduce_at_once {
+                        let to = match plan.groups.is_empty() {
                             true => WeightSums::Reduced(unit.weights.as_mut_ptr()),
-                            false => WeightSums::Lanes(floats_mut(accumulators)),
+                            false => WeightSums::Grouped(floats_mut(accumulators)),
                         };
-                        let sums = floats_mut(sums);
+                        let (parts, sums) = (floats_mut(parts), floats_mut(sums));
                         // SAFETY: offsets of the stream stay inside the packed band by construction of the plan;
                         // `run` checked everything else.
                         unsafe {
                             with_tile!(len, T => match dx {
-                                Some(ref dx) => tile.run::<S, T, true>(simd, start, gathered, to, Some(dx), sums),
-                                None => tile.run::<S, T, false>(simd, start, gathered, to, None, sums),
+                                Some(ref dx) => tile.run::<S, T, true>(simd, start, gathered, to, Some(dx), parts, sums),
+                                None => tile.run::<S, T, false>(simd, start, gathered, to, None, parts, sums),
                             });
                         }
                     }
@@ -246,8 +280,8 @@ impl WithSimd for Backward<'_, '_> {
             }
         }
         fence();
-        for (weight, lanes) in unit.weights.iter_mut().zip(&*accumulators) {
-            *weight = lanes.0.iter().sum();
+        if !plan.groups.is_empty() {
+            plan.separate(simd, accumulators, unit.weights);
         }
         if let Some(gradient) = &mut unit.input_gradient {
             gradient.reduce(sums);
@@ -255,13 +289,50 @@ impl WithSimd for Backward<'_, '_> {
     }
 }
 
-/// Where a weight's gradient is summed.
+/// Where the gradients of weights are summed.
 #[derive(Clone, Copy)]
 enum WeightSums {
-    /// Sixteen lanes per entry, reduced at the end of the unit.
-    Lanes(*mut f32),
+    /// A lane per group of entries, taken apart at the end of the unit.
+    Grouped(*mut f32),
     /// One float per entry, where few tiles visit it.
     Reduced(*mut f32),
+}
+
+/// The tensors that register tiles read in the ordinary layout, channel by channel, which no hardware foresees.
+struct Reads([*const f32; 5]);
+
+impl Reads {
+    fn of(unit: &BackwardUnit<'_>) -> Reads {
+        let gradient = unit.input_gradient.as_ref();
+        let norms = gradient.and_then(|gradient| gradient.finish.as_ref()).map_or([None; 2], |finish| finish.norms);
+        let wanted = [
+            Some(unit.input.a.data),
+            unit.input.b.map(|b| b.data),
+            gradient.and_then(|gradient| gradient.add),
+            norms[0].map(|norm| norm.z),
+            norms[1].map(|norm| norm.z),
+        ];
+        let mut reads = [std::ptr::null(); 5];
+        for (i, data) in wanted.into_iter().enumerate() {
+            let data = data.map_or(std::ptr::null(), floats);
+            if !reads.contains(&data) {
+                reads[i] = data;
+            }
+        }
+        Reads(reads)
+    }
+
+    /// Fetches what the same tile will read one row on, `ahead` floats from `at`.
+    #[inline(always)]
+    fn fetch<const T: usize>(&self, at: [usize; T], ahead: usize) {
+        for data in self.0 {
+            if !data.is_null() {
+                for at in at {
+                    prefetch(data.wrapping_add(at + ahead));
+                }
+            }
+        }
+    }
 }
 
 /// [`InputGradient`] as the inner loop wants it.
@@ -293,16 +364,19 @@ struct RegisterTile<'a> {
     plan: &'a BackwardPlan,
     input: &'a Mix<'a>,
     copy: bool,
-    /// First group of the stream for this row and column phase.
-    group: usize,
+    reads: &'a Reads,
+    /// First list of the stream for this row and column phase.
+    list: usize,
     row: usize,
     column: usize,
 }
 
 impl RegisterTile<'_> {
     /// # Safety
-    /// `gathered` is the tile's origin in the packed gradient; `weights` holds all entries, `sums` three lanes a channel.
+    /// `gathered` is the tile's origin in the packed gradient; `weights` holds the sums of all entries, `sums` three lanes a
+    /// channel, `parts` a register tile per channel if there are blocks.
     #[inline(always)]
+    #[allow(clippy::too_many_arguments)]
     unsafe fn run<S: Simd, const T: usize, const DX: bool>(
         &self,
         simd: S,
@@ -310,70 +384,167 @@ impl RegisterTile<'_> {
         gathered: *const f32,
         weights: WeightSums,
         epilogue: Option<&Epilogue<'_>>,
+        parts: *mut f32,
         sums: *mut f32,
     ) {
         let plan = self.plan;
         let plane = plan.shape.input;
         let stride = plan.shape.stride[1];
-        let at = addresses::<T>(start, plan.unit, plane, self.row, |pixel| self.column + pixel * stride);
-        let starts = &plan.stream.starts[self.group..=self.group + plane.channels];
-        for part in 0..parts::<S>() {
-            let lane = part * S::F32_LANES;
-            for channel in 0..plane.channels {
-                let channel_at = channel * plane.width * LANES + lane;
-                // SAFETY: the addresses lie in the unit's tiles.
-                let x: [S::f32s; T] = unsafe {
-                    mixed_at(simd, self.input, self.copy, channel, std::array::from_fn(|j| at[j] + channel_at))
-                };
-                let mut dx = [simd.splat_f32s(0.0); T];
-                let range = starts[channel] as usize..starts[channel + 1] as usize;
-                for (q, entry) in range.clone().zip(&plan.stream.entries[range]) {
-                    let weight = simd.splat_f32s(entry.weight);
-                    // SAFETY: see the caller.
-                    let from = unsafe { gathered.add(entry.offset as usize + lane) };
-                    let mut even = simd.splat_f32s(0.0);
-                    let mut odd = even;
-                    if let WeightSums::Lanes(to) = weights {
-                        // SAFETY: sixteen lanes per entry.
-                        even = unsafe { load::<S>(to.add(q * LANES + lane)) };
+        let origin = addresses::<T>(start, plan.unit, plane, self.row, |pixel| self.column + pixel * stride);
+        let last = plan.blocks.count - 1;
+        for lane in (0..LANES).step_by(S::F32_LANES) {
+            let mut list = self.list;
+            for block in 0..=last {
+                for channel in 0..plane.channels {
+                    let mut at = origin;
+                    for at in &mut at {
+                        *at += channel * plane.width * LANES + lane;
                     }
-                    for j in 0..T {
-                        // SAFETY: as above, `j` counts the tile's vectors.
-                        let dz = unsafe { load::<S>(from.add(j * LANES)) };
-                        if DX {
-                            dx[j] = simd.mul_add_e_f32s(weight, dz, dx[j]);
-                        }
-                        if j % 2 == 0 {
-                            even = simd.mul_add_e_f32s(x[j], dz, even);
-                        } else {
-                            odd = simd.mul_add_e_f32s(x[j], dz, odd);
+                    if block == 0 && lane == 0 {
+                        self.reads.fetch(at, plane.row_len() * LANES);
+                    }
+                    // SAFETY: the addresses lie in the unit's tiles.
+                    let x: [S::f32s; T] = unsafe { mixed_at(simd, self.input, self.copy, channel, at) };
+                    let mut dx = [simd.splat_f32s(0.0); T];
+                    let part = parts.wrapping_add(channel * TILE * LANES + lane);
+                    if DX && block > 0 {
+                        for (j, dx) in dx.iter_mut().enumerate() {
+                            // SAFETY: the caller's promise.
+                            *dx = unsafe { load::<S>(part.add(j * LANES)) };
                         }
                     }
-                    let dw = simd.add_f32s(even, odd);
-                    // SAFETY: one sum per entry, sixteen lanes or one float.
-                    unsafe {
-                        match weights {
-                            WeightSums::Lanes(to) => store::<S>(to.add(q * LANES + lane), dw),
-                            WeightSums::Reduced(to) => *to.add(q) += simd.reduce_sum_f32s(dw),
+                    // SAFETY: offsets are counted from the tile's origin.
+                    unsafe { self.gather_list::<S, T, DX>(simd, list, gathered.add(lane), &x, &mut dx, weights) };
+                    list += 1;
+                    if DX && block < last {
+                        for (j, &dx) in dx.iter().enumerate() {
+                            // SAFETY: the caller's promise.
+                            unsafe { store::<S>(part.add(j * LANES), dx) };
                         }
+                    } else if DX && let Some(epilogue) = epilogue {
+                        let sums = sums.wrapping_add(3 * channel * LANES + lane);
+                        // SAFETY: see the caller.
+                        unsafe { epilogue.finish::<S, T>(simd, channel, at, x, dx, sums) };
                     }
-                }
-                if DX && let Some(epilogue) = epilogue {
-                    // SAFETY: see the caller.
-                    unsafe {
-                        epilogue.finish::<S, T>(
-                            simd,
-                            channel,
-                            std::array::from_fn(|j| at[j] + channel_at),
-                            x,
-                            dx,
-                            sums.add(3 * channel * LANES + lane),
-                        )
-                    };
                 }
             }
         }
     }
+
+    /// Adds one list's share to `dx`, and its products with `x` to the sums of its entries.
+    ///
+    /// # Safety
+    /// As [`gather`] for every entry of the list; `weights` holds their sums.
+    #[inline(always)]
+    unsafe fn gather_list<S: Simd, const T: usize, const DX: bool>(
+        &self,
+        simd: S,
+        list: usize,
+        gathered: *const f32,
+        x: &[S::f32s; T],
+        dx: &mut [S::f32s; T],
+        weights: WeightSums,
+    ) {
+        let Stream { starts, entries, .. } = &self.plan.stream;
+        let first = starts[list] as usize;
+        let mut entries = &entries[first..starts[list + 1] as usize];
+        // SAFETY: the caller's promise.
+        unsafe {
+            match weights {
+                WeightSums::Reduced(to) => {
+                    for (entry, q) in entries.iter().zip(first..) {
+                        *to.add(q) += simd.reduce_sum_f32s(gather::<S, T, DX>(simd, entry, gathered, x, dx));
+                    }
+                }
+                WeightSums::Grouped(to) => {
+                    let mut to = to.add(self.plan.groups[list] as usize * LANES);
+                    while let Some((now, later)) = entries.split_first_chunk::<GROUP>() {
+                        let products = [
+                            gather::<S, T, DX>(simd, &now[0], gathered, x, dx),
+                            gather::<S, T, DX>(simd, &now[1], gathered, x, dx),
+                            gather::<S, T, DX>(simd, &now[2], gathered, x, dx),
+                            gather::<S, T, DX>(simd, &now[3], gathered, x, dx),
+                        ];
+                        add_group::<S>(simd, products, to);
+                        (entries, to) = (later, to.add(LANES));
+                    }
+                    if let [first, rest @ ..] = entries {
+                        let mut products = [simd.splat_f32s(0.0); GROUP];
+                        products[0] = gather::<S, T, DX>(simd, first, gathered, x, dx);
+                        if let [second, rest @ ..] = rest {
+                            products[1] = gather::<S, T, DX>(simd, second, gathered, x, dx);
+                            if let [third, ..] = rest {
+                                products[2] = gather::<S, T, DX>(simd, third, gathered, x, dx);
+                            }
+                        }
+                        add_group::<S>(simd, products, to);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// One entry: adds its share to `dx` and returns its products with `x`.
+///
+/// # Safety
+/// `gathered` is readable at the entry's offset for `T` vectors, [`LANES`] apart.
+#[inline(always)]
+unsafe fn gather<S: Simd, const T: usize, const DX: bool>(
+    simd: S,
+    entry: &Entry,
+    gathered: *const f32,
+    x: &[S::f32s; T],
+    dx: &mut [S::f32s; T],
+) -> S::f32s {
+    let weight = simd.splat_f32s(entry.weight);
+    let (mut even, mut odd) = (simd.splat_f32s(0.0), simd.splat_f32s(0.0));
+    for j in 0..T {
+        // SAFETY: the caller's promise.
+        let dz = unsafe { load::<S>(gathered.add(entry.offset as usize + j * LANES)) };
+        if DX {
+            dx[j] = simd.mul_add_e_f32s(weight, dz, dx[j]);
+        }
+        if j % 2 == 0 {
+            even = simd.mul_add_e_f32s(x[j], dz, even);
+        } else {
+            odd = simd.mul_add_e_f32s(x[j], dz, odd);
+        }
+    }
+    simd.add_f32s(even, odd)
+}
+
+/// Adds the products of up to four entries to their one lane of sums, in which each owns a share: see [`owners`].
+///
+/// # Safety
+/// `to` is writable for a lane.
+#[inline(always)]
+unsafe fn add_group<S: Simd>(simd: S, products: [S::f32s; GROUP], to: *mut f32) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        if S::F32_LANES < GROUP {
+            for (k, product) in products.into_iter().enumerate() {
+                store::<S>(to.add(k), simd.add_f32s(load::<S>(to.add(k)), product));
+            }
+        } else {
+            let [a, b, c, d] = simd.deinterleave_shfl_f32s(products);
+            let sum = simd.add_f32s(simd.add_f32s(a, b), simd.add_f32s(c, d));
+            store::<S>(to, simd.add_f32s(load::<S>(to), sum));
+        }
+    }
+}
+
+/// For each entry of a group, 1 where a lane of the group's sums belongs to it and 0 elsewhere.
+#[inline(always)]
+fn owners<S: Simd>(simd: S) -> [Lane; GROUP] {
+    let mut owners = [Lane::ZERO; GROUP];
+    for (entry, owner) in owners.iter_mut().enumerate() {
+        let mut products = [simd.splat_f32s(0.0); GROUP];
+        products[entry] = simd.splat_f32s(1.0 / GROUP.min(S::F32_LANES) as f32);
+        // SAFETY: a lane.
+        unsafe { add_group::<S>(simd, products, floats_mut(std::slice::from_mut(owner))) };
+    }
+    owners
 }
 
 impl Epilogue<'_> {

@@ -1,8 +1,8 @@
 //! Forward: each output channel gathers its non-zeros' inputs into a register tile.
 
 use super::stream::{Pattern, Stream};
-use super::{ConvShape, TILE, Window, addresses, band_rows, register_tiles};
-use crate::dispatch::{InstructionSet, fence, floats, floats_mut, load, parts, store, stream, with_tile};
+use super::{Blocks, ConvShape, TILE, Window, addresses, band_rows, register_tiles};
+use crate::dispatch::{InstructionSet, fence, floats, floats_mut, load, store, stream, with_tile};
 use crate::layout::{LANES, Lane, Plane};
 use crate::mix::{Mix, Target};
 use pulp::{Simd, WithSimd};
@@ -14,6 +14,8 @@ pub struct ForwardPlan {
     unit: usize,
     target: Target,
     band: usize,
+    blocks: Blocks,
+    /// A list per block and output channel.
     stream: Stream,
 }
 
@@ -45,13 +47,17 @@ impl ForwardPlan {
         let channel_len = target.channel_len();
         let row_len = shape.input.channels * channel_len;
         let pattern = Pattern { active, candidates: &[] };
-        let stream = Stream::new(&shape, pattern, shape.output.channels, |tap| {
+        let outputs = shape.output.channels;
+        let lanes = shape.kernel[0] * phases * (TILE + shape.kernel[1] - 1);
+        let blocks = Blocks::new(shape.input.channels, lanes, active.len(), outputs);
+        let stream = Stream::new(&shape, pattern, blocks.count * outputs, |tap| {
             let (phase, position) = (tap.column % shape.stride[1], tap.column / shape.stride[1]);
             let column = (phase * positions + position) * unit;
-            (tap.output, tap.row * row_len + tap.input * channel_len + column)
+            let list = tap.input / blocks.channels * outputs + tap.output;
+            (list, tap.row * row_len + tap.input * channel_len + column)
         });
         let band = band_rows(shape.output.height, row_len, shape.stride[0], shape.kernel[0]);
-        ForwardPlan { shape, unit, target, band, stream }
+        ForwardPlan { shape, unit, target, band, blocks, stream }
     }
 
     /// Takes over the current weights.
@@ -74,7 +80,8 @@ impl ForwardPlan {
 
     /// Lanes of scratch that [`ForwardPlan::run`] needs.
     pub fn scratch_len(&self) -> usize {
-        self.packed_len() + 2 * self.shape.output.channels
+        let outputs = self.shape.output.channels;
+        self.packed_len() + 2 * outputs + self.blocks.parts_len(outputs)
     }
 
     /// Computes one unit.
@@ -104,8 +111,8 @@ impl WithSimd for Forward<'_, '_> {
         let Forward { plan, mut unit } = self;
         let shape = &plan.shape;
         let (row_len, [down, _]) = (plan.row_len(), shape.stride);
-        let (packed, sums) = unit.scratch.split_at_mut(plan.packed_len());
-        let sums = &mut sums[..2 * shape.output.channels];
+        let (packed, rest) = unit.scratch.split_at_mut(plan.packed_len());
+        let (sums, parts) = rest.split_at_mut(2 * shape.output.channels);
         sums.fill(Lane::ZERO);
         let keep = unit.keep.as_mut().map(|keep| floats_mut(keep));
         let mut window = Window::new(shape.input, plan.target);
@@ -120,11 +127,11 @@ impl WithSimd for Forward<'_, '_> {
                 for (start, len) in register_tiles(shape.output.width * plan.unit, TILE) {
                     let tile = RegisterTile { plan, row: top + row, start, bias: unit.bias, masks: unit.masks };
                     let x = floats(&origin[start..]);
-                    let (output, sums) = (floats_mut(unit.output), floats_mut(sums));
-                    let moments = !unit.moments.is_empty();
+                    let (output, parts) = (floats_mut(unit.output), floats_mut(parts));
+                    let sums = (!unit.moments.is_empty()).then_some(floats_mut(sums));
                     // SAFETY: offsets of the stream stay inside the packed band by construction of the plan; `run`
                     // checked the output and the masks.
-                    unsafe { with_tile!(len, T => tile.run::<S, T>(simd, x, output, moments.then_some(sums))) };
+                    unsafe { with_tile!(len, T => tile.run::<S, T>(simd, x, output, parts, sums)) };
                 }
             }
         }
@@ -145,54 +152,89 @@ struct RegisterTile<'a> {
 
 impl RegisterTile<'_> {
     /// # Safety
-    /// `x` is the tile's origin in the packed band; `output` and `sums` hold the unit's tiles and all channels.
+    /// `x` is the tile's origin in the packed band; `output` and `sums` hold the unit's tiles and all channels; `parts` holds
+    /// a register tile per channel if there are blocks.
     #[inline(always)]
-    unsafe fn run<S: Simd, const T: usize>(&self, simd: S, x: *const f32, output: *mut f32, sums: Option<*mut f32>) {
+    unsafe fn run<S: Simd, const T: usize>(
+        &self,
+        simd: S,
+        x: *const f32,
+        output: *mut f32,
+        parts: *mut f32,
+        sums: Option<*mut f32>,
+    ) {
         let plane: Plane = self.plan.shape.output;
-        let unit = self.plan.unit;
-        let at = addresses::<T>(self.start, unit, plane, self.row, |pixel| pixel);
-        let stream_of = &self.plan.stream;
-        for part in 0..parts::<S>() {
-            let lane = part * S::F32_LANES;
-            for channel in 0..plane.channels {
-                let bias = self.bias.get(channel).copied().unwrap_or(0.0);
-                let mut z = [simd.splat_f32s(bias); T];
-                let entries = stream_of.starts[channel] as usize..stream_of.starts[channel + 1] as usize;
-                for entry in &stream_of.entries[entries] {
-                    let weight = simd.splat_f32s(entry.weight);
-                    // SAFETY: see the caller.
-                    let from = unsafe { x.add(entry.offset as usize + lane) };
-                    for (j, z) in z.iter_mut().enumerate() {
-                        // SAFETY: as above, `j` counts the tile's vectors.
-                        *z = simd.mul_add_e_f32s(weight, unsafe { load::<S>(from.add(j * LANES)) }, *z);
+        let at = addresses::<T>(self.start, self.plan.unit, plane, self.row, |pixel| pixel);
+        let Stream { starts, entries, .. } = &self.plan.stream;
+        let last = self.plan.blocks.count - 1;
+        for lane in (0..LANES).step_by(S::F32_LANES) {
+            let mut list = 0;
+            for block in 0..=last {
+                for channel in 0..plane.channels {
+                    let bias = self.bias.get(channel).copied().unwrap_or(0.0);
+                    let mut z = [simd.splat_f32s(bias); T];
+                    let part = parts.wrapping_add(channel * TILE * LANES + lane);
+                    if block > 0 {
+                        for (j, z) in z.iter_mut().enumerate() {
+                            // SAFETY: the caller's promise.
+                            *z = unsafe { load::<S>(part.add(j * LANES)) };
+                        }
                     }
-                }
-                let channel_at = channel * plane.width * LANES + lane;
-                for j in 0..T {
-                    // SAFETY: the address lies in the unit's output.
-                    unsafe { stream::<S>(output.add(at[j] + channel_at), z[j]) };
-                }
-                if let Some(sums) = sums {
-                    let (mut sum, mut squares) = (simd.splat_f32s(0.0), simd.splat_f32s(0.0));
-                    for (j, z) in z.into_iter().enumerate() {
-                        let live = match self.masks {
-                            [] => z,
-                            // SAFETY: one mask per tile of the unit.
-                            masks => simd
-                                .mul_f32s(z, unsafe { load::<S>(floats(&masks[(self.start + j) % unit..]).add(lane)) }),
-                        };
-                        sum = simd.add_f32s(sum, live);
-                        squares = simd.mul_add_e_f32s(live, live, squares);
+                    for entry in &entries[starts[list] as usize..starts[list + 1] as usize] {
+                        let weight = simd.splat_f32s(entry.weight);
+                        // SAFETY: see the caller.
+                        let from = unsafe { x.add(entry.offset as usize + lane) };
+                        for (j, z) in z.iter_mut().enumerate() {
+                            // SAFETY: as above, `j` counts the tile's vectors.
+                            *z = simd.mul_add_e_f32s(weight, unsafe { load::<S>(from.add(j * LANES)) }, *z);
+                        }
                     }
-                    // SAFETY: two lanes per channel.
-                    unsafe {
-                        let to = sums.add(2 * channel * LANES + lane);
-                        store::<S>(to, simd.add_f32s(load::<S>(to), sum));
-                        let to = to.add(LANES);
-                        store::<S>(to, simd.add_f32s(load::<S>(to), squares));
+                    list += 1;
+                    if block < last {
+                        for (j, &z) in z.iter().enumerate() {
+                            // SAFETY: the caller's promise.
+                            unsafe { store::<S>(part.add(j * LANES), z) };
+                        }
+                        continue;
+                    }
+                    let channel_at = channel * plane.width * LANES + lane;
+                    for j in 0..T {
+                        // SAFETY: the address lies in the unit's output.
+                        unsafe { stream::<S>(output.add(at[j] + channel_at), z[j]) };
+                    }
+                    if let Some(sums) = sums {
+                        // SAFETY: two lanes per channel.
+                        unsafe { self.add_moments::<S, T>(simd, z, lane, sums.add(2 * channel * LANES + lane)) };
                     }
                 }
             }
+        }
+    }
+
+    /// Adds Σz and Σz² over the live lanes.
+    ///
+    /// # Safety
+    /// `to` points into the first of two lanes.
+    #[inline(always)]
+    unsafe fn add_moments<S: Simd, const T: usize>(&self, simd: S, z: [S::f32s; T], lane: usize, to: *mut f32) {
+        let (mut sum, mut squares) = (simd.splat_f32s(0.0), simd.splat_f32s(0.0));
+        for (j, z) in z.into_iter().enumerate() {
+            let live = match self.masks {
+                [] => z,
+                masks => {
+                    let mask = &masks[(self.start + j) % self.plan.unit..];
+                    // SAFETY: one mask per tile of the unit.
+                    simd.mul_f32s(z, unsafe { load::<S>(floats(mask).add(lane)) })
+                }
+            };
+            sum = simd.add_f32s(sum, live);
+            squares = simd.mul_add_e_f32s(live, live, squares);
+        }
+        // SAFETY: the caller's promise.
+        unsafe {
+            store::<S>(to, simd.add_f32s(load::<S>(to), sum));
+            let to = to.add(LANES);
+            store::<S>(to, simd.add_f32s(load::<S>(to), squares));
         }
     }
 }

@@ -20,10 +20,10 @@ pub(super) struct Entry {
     pub offset: u32,
 }
 
-/// Entries grouped by the channel whose tile stays in registers.
+/// Entries in lists, one per channel whose tile stays in registers (and phase, and block).
 #[derive(Debug, Default)]
 pub(super) struct Stream {
-    /// Entries of group `g` are `starts[g]..starts[g + 1]`.
+    /// Entries of list `l` are `starts[l]..starts[l + 1]`.
     pub starts: Vec<u32>,
     pub entries: Vec<Entry>,
     /// Position in the values (then the candidates) of each entry.
@@ -40,33 +40,28 @@ pub(super) struct Tap {
 }
 
 impl Stream {
-    /// Sorts the positions of `pattern` by `place`, which gives group and lane offset, keeping index order in groups.
-    pub fn new(
-        shape: &ConvShape,
-        pattern: Pattern<'_>,
-        groups: usize,
-        place: impl Fn(Tap) -> (usize, usize),
-    ) -> Stream {
+    /// Sorts the positions of `pattern` by `place`, which gives list and lane offset, keeping index order in lists.
+    pub fn new(shape: &ConvShape, pattern: Pattern<'_>, lists: usize, place: impl Fn(Tap) -> (usize, usize)) -> Stream {
         let positions = || {
             let active = pattern.active.iter().enumerate();
             let candidates = pattern.candidates.iter().enumerate().map(|(i, at)| (i + pattern.active.len(), at));
             active.chain(candidates).map(|(source, &at)| {
-                let (group, offset) = place(tap(shape, at as usize));
-                (source, group, u32::try_from(offset * LANES).expect("a packed band is small"))
+                let (list, offset) = place(tap(shape, at as usize));
+                (source, list, u32::try_from(offset * LANES).expect("a packed band is small"))
             })
         };
-        let mut starts = vec![0u32; groups + 1];
-        positions().for_each(|(_, group, _)| starts[group + 1] += 1);
-        for group in 0..groups {
-            starts[group + 1] += starts[group];
+        let mut starts = vec![0u32; lists + 1];
+        positions().for_each(|(_, list, _)| starts[list + 1] += 1);
+        for list in 0..lists {
+            starts[list + 1] += starts[list];
         }
         let count = pattern.active.len() + pattern.candidates.len();
         let mut next = starts.clone();
         let mut entries = vec![Entry { weight: 0.0, offset: 0 }; count];
         let mut sources = vec![0; count];
-        for (source, group, offset) in positions() {
-            let at = next[group] as usize;
-            next[group] += 1;
+        for (source, list, offset) in positions() {
+            let at = next[list] as usize;
+            next[list] += 1;
             entries[at].offset = offset;
             sources[at] = source as u32;
         }
@@ -78,6 +73,15 @@ impl Stream {
         for (entry, &source) in self.entries.iter_mut().zip(&self.source) {
             entry.weight = values.get(source as usize).copied().unwrap_or(0.0);
         }
+    }
+
+    /// For each list, the number of chunks of at most `size` entries before it; and their total.
+    pub fn chunks_before(&self, size: usize) -> Vec<u32> {
+        let mut before = vec![0];
+        for list in self.starts.windows(2) {
+            before.push(before[before.len() - 1] + (list[1] - list[0]).div_ceil(size as u32));
+        }
+        before
     }
 
     pub fn bytes(&self) -> usize {

@@ -34,6 +34,7 @@ impl Convolution {
         let (shape, images) = std::iter::repeat_with(|| match numbers.between(1, 16) {
             1 => linear(numbers),
             2 => banded(numbers),
+            3 => blocked(numbers),
             _ => small(numbers),
         })
         .find_map(|drawn| drawn.filter(|(shape, images)| cost(shape, *images) <= BUDGET))
@@ -157,6 +158,17 @@ fn banded(numbers: &mut Numbers) -> Option<(ConvShape, usize)> {
     let window = reference::Window { kernel: [3, numbers.between(1, 3)], stride: [step; 2], padding: [1, 1] };
     let channels = numbers.between(12, 20);
     Some((shape(input, [channels; 2], window, channels)?, numbers.between(1, 2)))
+}
+
+/// So many channels on one side that they are visited in blocks.
+fn blocked(numbers: &mut Numbers) -> Option<(ConvShape, usize)> {
+    let input = [numbers.between(1, 4), numbers.between(1, 9)];
+    let size = numbers.pick(&[1, 3]);
+    let window = reference::Window { kernel: [size; 2], stride: [numbers.between(1, 2); 2], padding: [size / 2; 2] };
+    let most = if size == 1 { 300 } else { 80 };
+    let channels = [numbers.between(most / 2, most), numbers.between(1, 6)];
+    let channels = if numbers.one_in(2) { channels } else { [channels[1], channels[0]] };
+    Some((shape(input, channels, window, 1)?, numbers.between(1, 16)))
 }
 
 fn shape(input: [usize; 2], channels: [usize; 2], window: reference::Window, groups: usize) -> Option<ConvShape> {
