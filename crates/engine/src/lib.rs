@@ -16,7 +16,7 @@ mod sparse_tensor;
 mod state;
 mod steps;
 
-pub use bidst_kernels::InstructionSet;
+pub use bidst_kernels::{InstructionSet, Storage};
 pub use error::EngineError;
 pub use network::{Memory, Network, Options, StepOutput, Timings};
 pub use optim::Sgd;

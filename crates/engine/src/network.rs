@@ -6,7 +6,8 @@ use crate::state::{Parameters, State};
 use crate::steps::Step;
 use crate::{EngineError, Sgd};
 use bidst_kernels::{
-    InstructionSet, LANES, Lane, Plane, Workers, images_from_tile, softmax_cross_entropy, tile_from_images, tiles,
+    InstructionSet, LANES, Lane, Plane, Storage, Workers, images_from_tile, softmax_cross_entropy, tile_from_images,
+    tiles,
 };
 use bidst_model::{Graph, Op};
 use std::time::{Duration, Instant};
@@ -18,6 +19,8 @@ pub struct Options {
     pub batch_size: usize,
     /// Threads; the results do not depend on it.
     pub threads: usize,
+    /// How activations and their gradients are stored; f32 where a plane has one pixel.
+    pub activations: Storage,
     /// Instruction set; `None` takes the one forced by `BIDST_SIMD`, else the best that the machine has.
     pub instruction_set: Option<InstructionSet>,
 }
@@ -109,7 +112,7 @@ impl Network {
         let threads = options.threads.max(1);
         let workers = Workers::new(threads).map_err(|reason| EngineError::Threads { threads, reason })?;
         let parameters = parameters(graph, patterns)?;
-        let mut plan = Plan::new(graph);
+        let mut plan = Plan::new(graph, options.activations);
         let live = tiles(options.batch_size);
         let unit = |step: &StepPlan| if let StepPlan::Conv(conv) = step { conv.shape.tiles_per_unit(live) } else { 1 };
         let unit = plan.steps.iter().map(unit).max().unwrap_or(1);
@@ -210,7 +213,8 @@ impl Network {
         let plane = Plane { channels: self.classes, height: 1, width: 1 };
         let mut logits = vec![0.0; count * self.classes];
         for (tile, logits) in logits.chunks_mut(LANES * self.classes).enumerate() {
-            images_from_tile(self.state.mix(self.output, true, tile..tile + 1).a.data, plane, logits);
+            let mix = self.state.mix(self.output, true, tile..tile + 1);
+            images_from_tile(mix.a.data, plane, mix.storage, logits);
         }
         Ok(logits)
     }
@@ -292,11 +296,12 @@ impl Network {
 
     fn forward(&mut self, images: &[f32], count: usize, training: bool) {
         self.state.begin(count, self.unit, training);
-        let len = self.input.len();
-        for (tile, lanes) in self.state.tensors[0].chunks_exact_mut(len).take(self.state.tiles).enumerate() {
+        let (len, storage) = (self.input.len(), self.state.values[0].plan.storage);
+        let lanes = storage.lanes(self.input);
+        for (tile, lanes) in self.state.tensors[0].chunks_exact_mut(lanes).take(self.state.tiles).enumerate() {
             let live = count.saturating_sub(tile * LANES).min(LANES);
             let start = (tile * LANES).min(count) * len;
-            tile_from_images(&images[start..start + live * len], self.input, lanes);
+            tile_from_images(&images[start..start + live * len], self.input, storage, lanes);
         }
         for step in &mut self.steps {
             step.forward(&mut self.state, &mut self.workers);

@@ -16,8 +16,9 @@
 
 mod gradients;
 mod lower;
+mod storage;
 
-use bidst_kernels::{Bounds, ConvShape, Plane, Pool};
+use bidst_kernels::{Bounds, ConvShape, Plane, Pool, Storage};
 use bidst_model::Graph;
 
 /// Index of a tensor of activations.
@@ -36,6 +37,8 @@ pub(crate) struct Plan {
     pub values: Vec<Value>,
     pub norms: Vec<NormPlan>,
     pub tensors: Vec<Plane>,
+    /// How each tensor is stored.
+    pub storages: Vec<Storage>,
     /// Lanes per tile of each buffer of gradients.
     pub buffers: Vec<usize>,
     /// The logits.
@@ -97,6 +100,8 @@ pub(crate) struct Contribution {
 #[derive(Debug)]
 pub(crate) struct Value {
     pub plane: Plane,
+    /// How its terms and its gradient are stored, and it itself if it is.
+    pub storage: Storage,
     pub terms: Vec<Term>,
     pub bounds: Bounds,
     /// Where the value lies in memory, if it does.
@@ -158,6 +163,11 @@ impl Value {
         self.step != OPEN
     }
 
+    /// Lanes that one tile of it takes.
+    pub fn lanes(&self) -> usize {
+        self.storage.lanes(self.plane)
+    }
+
     /// Is it nothing but one tensor?
     pub fn is_tensor(&self) -> bool {
         matches!(self.terms[..], [Term { norm: None, .. }]) && self.bounds == Bounds::NONE
@@ -165,9 +175,10 @@ impl Value {
 }
 
 impl Plan {
-    /// Rewrites `graph`.
-    pub fn new(graph: &Graph) -> Plan {
+    /// Rewrites `graph`; activations are stored as `wanted` where that may be.
+    pub fn new(graph: &Graph, wanted: Storage) -> Plan {
         let mut plan = lower::lower(graph);
+        storage::plan(&mut plan, wanted);
         gradients::plan(&mut plan);
         plan
     }

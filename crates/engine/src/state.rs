@@ -64,7 +64,8 @@ pub(crate) struct NormState {
 impl State {
     /// Lays out all buffers for `max_tiles` tiles.
     pub fn new(plan: &mut Plan, set: InstructionSet, max_tiles: usize, parameters: Parameters) -> State {
-        let tensors = plan.tensors.iter().map(|plane| lanes(plane.len() * max_tiles)).collect();
+        let tensors = plan.tensors.iter().zip(&plan.storages);
+        let tensors = tensors.map(|(&plane, storage)| lanes(storage.lanes(plane) * max_tiles)).collect();
         let gradients = plan.buffers.iter().map(|len| lanes(len * max_tiles)).collect();
         let values = std::mem::take(&mut plan.values).into_iter().map(|plan| {
             let channels = if plan.terms.iter().any(|term| term.norm.is_some()) { plan.plane.channels } else { 0 };
@@ -120,22 +121,22 @@ impl State {
         if tiles.end * LANES <= self.images { &[] } else { &self.masks[tiles] }
     }
 
-    /// A tensor's part for some tiles.
-    pub fn tensor(&self, tensor: usize, plane_len: usize, tiles: Range<usize>) -> &[Lane] {
-        &self.tensors[tensor][tiles.start * plane_len..tiles.end * plane_len]
+    /// A tensor's part for some tiles of so many lanes.
+    pub fn tensor(&self, tensor: usize, lanes: usize, tiles: Range<usize>) -> &[Lane] {
+        &self.tensors[tensor][tiles.start * lanes..tiles.end * lanes]
     }
 
-    /// A buffer of gradients' part for some tiles.
-    pub fn gradient(&self, buffer: usize, plane_len: usize, tiles: Range<usize>) -> &[Lane] {
-        &self.gradients[buffer][tiles.start * plane_len..tiles.end * plane_len]
+    /// A buffer of gradients' part for some tiles of so many lanes.
+    pub fn gradient(&self, buffer: usize, lanes: usize, tiles: Range<usize>) -> &[Lane] {
+        &self.gradients[buffer][tiles.start * lanes..tiles.end * lanes]
     }
 
     /// The value as a copy of where it is stored, or as its recipe.
     pub fn mix(&self, value: ValueId, from_memory: bool, tiles: Range<usize>) -> Mix<'_> {
         let ValueState { plan, shift, .. } = &self.values[value];
-        let len = plan.plane.len();
+        let (len, storage) = (plan.lanes(), plan.storage);
         if let Some(tensor) = plan.stored.filter(|_| from_memory || plan.is_tensor()) {
-            return Mix::copy(self.tensor(tensor, len, tiles));
+            return Mix::copy(self.tensor(tensor, len, tiles), storage);
         }
         let term = |i: usize| {
             let term = plan.terms.get(i)?;
@@ -143,23 +144,24 @@ impl State {
             Some(Term { data: self.tensor(term.tensor, len, tiles.clone()), scale })
         };
         let a = term(0).expect("a value has at least one term");
-        Mix { a, b: term(1), shift, bounds: plan.bounds, masks: &[] }
+        Mix { a, b: term(1), shift, bounds: plan.bounds, masks: &[], storage }
     }
 
     /// The gradient of one of a value's terms, from the value's own gradient.
     pub fn term_gradient(&self, value: ValueId, branch: usize, tiles: Range<usize>) -> Mix<'_> {
         let plan = &self.values[value].plan;
-        let len = plan.plane.len();
+        let (len, storage) = (plan.lanes(), plan.storage);
         let buffer = plan.gradient.as_ref().expect("asked for only where it is planned").buffer;
         let gradient = self.gradient(buffer, len, tiles.clone());
         let term = &plan.terms[branch];
-        let Some(norm) = term.norm.map(|norm| &self.norms[norm]) else { return Mix::copy(gradient) };
+        let Some(norm) = term.norm.map(|norm| &self.norms[norm]) else { return Mix::copy(gradient, storage) };
         Mix {
             a: Term { data: gradient, scale: &norm.from_gradient },
             b: Some(Term { data: self.tensor(term.tensor, len, tiles.clone()), scale: &norm.from_input }),
             shift: &norm.constant,
             bounds: Bounds::NONE,
             masks: self.masks(tiles),
+            storage,
         }
     }
 
@@ -168,7 +170,7 @@ impl State {
         let plan = &self.values[value].plan;
         let mut norms = plan.terms.iter().filter_map(|term| {
             let norm = &self.norms[term.norm?];
-            let z = self.tensor(term.tensor, plan.plane.len(), tiles.clone());
+            let z = self.tensor(term.tensor, plan.lanes(), tiles.clone());
             Some(Norm { z, inverse: &norm.inverse, offset: &norm.offset })
         });
         [norms.next(), norms.next()]

@@ -74,7 +74,7 @@ fn input_gradient<'a>(
     sums: &'a mut [f32],
 ) -> InputGradient<'a> {
     let plan = &state.values[value].plan;
-    let add = contribution.finish.flatten().map(|add| state.gradient(add, plan.plane.len(), tiles.clone()));
+    let add = contribution.finish.flatten().map(|add| state.gradient(add, plan.lanes(), tiles.clone()));
     let finish =
         contribution.finish.map(|_| Finish { bounds: plan.bounds, norms: state.value_norms(value, tiles), sums });
     InputGradient { output, accumulate: contribution.accumulate, add, finish }

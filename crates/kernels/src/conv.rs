@@ -23,6 +23,7 @@ pub use stream::Pattern;
 
 use crate::layout::{LANES, Lane, Plane};
 use crate::mix::{Mix, Target, pack_row};
+use crate::storage::Element;
 use pulp::Simd;
 use std::ops::Range;
 
@@ -128,7 +129,7 @@ impl Window {
     /// # Safety
     /// As [`pack_row`]; `mix` and `keep` are those of the whole unit.
     #[inline(always)]
-    unsafe fn fill<S: Simd>(
+    unsafe fn fill<S: Simd, E: Element>(
         &mut self,
         simd: S,
         (first, rows): (isize, usize),
@@ -141,7 +142,7 @@ impl Window {
             let slot = &mut packed[(row - first) as usize * row_len..][..row_len];
             let inside = if row >= 0 && (row as usize) < self.plane.height { Some(row as usize) } else { None };
             // SAFETY: the caller's promise; the slot is one packed row.
-            unsafe { pack_row(simd, mix, keep, self.plane, inside, self.target, slot) };
+            unsafe { pack_row::<S, E>(simd, mix, keep, self.plane, inside, self.target, slot) };
         }
     }
 }
@@ -186,9 +187,9 @@ fn register_tiles(total: usize, max: usize) -> impl Iterator<Item = (usize, usiz
     })
 }
 
-/// Where the `T` vectors of a register tile lie in the ordinary layout, as float offsets of channel 0.
+/// Where the `T` vectors of a register tile lie in the ordinary layout, in numbers from channel 0 on.
 #[inline(always)]
-fn addresses<const T: usize>(
+fn addresses<E: Element, const T: usize>(
     start: usize,
     unit: usize,
     plane: Plane,
@@ -197,7 +198,7 @@ fn addresses<const T: usize>(
 ) -> [usize; T] {
     std::array::from_fn(|j| {
         let (pixel, tile) = ((start + j) / unit, (start + j) % unit);
-        (tile * plane.len() + row * plane.row_len() + column(pixel)) * LANES
+        (tile * E::tile_len(plane) + row * plane.row_len() + column(pixel)) * LANES
     })
 }
 

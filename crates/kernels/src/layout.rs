@@ -4,6 +4,7 @@
 //! channels or the size of the plane, and one weight multiplies sixteen images at once. A row of all channels is
 //! contiguous, which keeps the three rows a 3×3 kernel touches in L2.
 
+use crate::storage::Storage;
 use bytemuck::{Pod, Zeroable};
 
 /// Images side by side in one vector.
@@ -65,34 +66,36 @@ pub fn tiles(images: usize) -> usize {
 /// Copies one tile of images from `[image][channel][row][column]` into the tile layout.
 ///
 /// `images` holds the (at most sixteen) images of this tile; lanes beyond them become 0.
-pub fn tile_from_images(images: &[f32], plane: Plane, tile: &mut [Lane]) {
+pub fn tile_from_images(images: &[f32], plane: Plane, storage: Storage, tile: &mut [Lane]) {
     let live = images.len() / plane.len().max(1);
-    assert!(live <= LANES && images.len() == live * plane.len() && tile.len() == plane.len());
+    assert!(live <= LANES && images.len() == live * plane.len() && tile.len() == storage.lanes(plane));
     for row in 0..plane.height {
         for channel in 0..plane.channels {
             let to = (row * plane.channels + channel) * plane.width;
             let from = (channel * plane.height + row) * plane.width;
-            for (column, lane) in tile[to..to + plane.width].iter_mut().enumerate() {
-                *lane = Lane::ZERO;
+            for column in 0..plane.width {
+                let mut lane = Lane::ZERO;
                 for image in 0..live {
                     lane.0[image] = images[image * plane.len() + from + column];
                 }
+                storage.set(tile, to + column, lane);
             }
         }
     }
 }
 
 /// The inverse of [`tile_from_images`]: writes the live images of one tile.
-pub fn images_from_tile(tile: &[Lane], plane: Plane, images: &mut [f32]) {
+pub fn images_from_tile(tile: &[Lane], plane: Plane, storage: Storage, images: &mut [f32]) {
     let live = images.len() / plane.len().max(1);
-    assert!(live <= LANES && images.len() == live * plane.len() && tile.len() == plane.len());
+    assert!(live <= LANES && images.len() == live * plane.len() && tile.len() == storage.lanes(plane));
     for row in 0..plane.height {
         for channel in 0..plane.channels {
             let from = (row * plane.channels + channel) * plane.width;
             let to = (channel * plane.height + row) * plane.width;
             for column in 0..plane.width {
+                let lane = storage.get(tile, from + column);
                 for image in 0..live {
-                    images[image * plane.len() + to + column] = tile[from + column].0[image];
+                    images[image * plane.len() + to + column] = lane.0[image];
                 }
             }
         }
@@ -108,10 +111,10 @@ mod tests {
         let plane = Plane { channels: 3, height: 2, width: 5 };
         let images: Vec<f32> = (0..7 * plane.len()).map(|i| i as f32 + 1.0).collect();
         let mut tile = vec![Lane([9.0; LANES]); plane.len()];
-        tile_from_images(&images, plane, &mut tile);
+        tile_from_images(&images, plane, Storage::F32, &mut tile);
         assert!(tile.iter().all(|lane| lane.0[7..].iter().all(|&x| x == 0.0)));
         let mut back = vec![0.0; images.len()];
-        images_from_tile(&tile, plane, &mut back);
+        images_from_tile(&tile, plane, Storage::F32, &mut back);
         assert_eq!(back, images);
     }
 }

@@ -16,6 +16,7 @@ mod parallel;
 mod pool;
 mod rectify;
 pub mod reference;
+mod storage;
 
 pub use conv::{
     BackwardPlan, BackwardUnit, ConvShape, DenseGradientPlan, DenseGradientUnit, Finish, ForwardPlan, ForwardUnit,
@@ -29,3 +30,4 @@ pub use moments::moments;
 pub use parallel::{Chunks, Workers};
 pub use pool::{Pool, PoolKind};
 pub use rectify::{Rectify, rectify};
+pub use storage::Storage;

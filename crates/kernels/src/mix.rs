@@ -7,9 +7,11 @@
 //! Batch norm with ReLU is `a` alone; a residual adds `b`; two normalised branches use both scales; the backward
 //! pass of batch norm, dz = A·g + B·z + C, is the same form without the clamp. So there is one loop for all of them.
 
-use crate::dispatch::{InstructionSet, fence, floats, floats_mut, load, parts, store, stream};
+use crate::dispatch::{InstructionSet, fence, floats, floats_mut, load, parts, store};
 use crate::layout::{LANES, Lane, Plane};
+use crate::storage::{Element, Storage, with_storage};
 use pulp::{Simd, WithSimd};
+use std::marker::PhantomData;
 
 /// The range an activation function clamps to: its derivative is 1 inside and 0 at and beyond the ends.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -54,12 +56,14 @@ pub struct Mix<'a> {
     pub bounds: Bounds,
     /// One mask per tile of the unit that zeroes its spare lanes; empty when all lanes are live or need no zeroing.
     pub masks: &'a [Lane],
+    /// How the operands are stored, and whatever the kernel at work reads and writes beside them.
+    pub storage: Storage,
 }
 
 impl<'a> Mix<'a> {
     /// The values of `data` as they are.
-    pub fn copy(data: &'a [Lane]) -> Mix<'a> {
-        Mix { a: Term { data, scale: &[] }, b: None, shift: &[], bounds: Bounds::NONE, masks: &[] }
+    pub fn copy(data: &'a [Lane], storage: Storage) -> Mix<'a> {
+        Mix { a: Term { data, scale: &[] }, b: None, shift: &[], bounds: Bounds::NONE, masks: &[], storage }
     }
 
     pub(crate) fn is_copy(&self) -> bool {
@@ -71,7 +75,7 @@ impl<'a> Mix<'a> {
     }
 
     pub(crate) fn check(&self, plane: Plane, tiles: usize) {
-        let len = plane.len() * tiles;
+        let len = self.storage.lanes(plane) * tiles;
         let scaled = |term: &Term<'_>| {
             assert!(term.data.len() >= len, "an operand is shorter than the unit's tiles");
             assert!(term.scale.is_empty() || term.scale.len() == plane.channels, "one scale per channel");
@@ -139,10 +143,10 @@ impl Target {
 /// `keep` also receives the values in the ordinary layout, for those who read them again.
 ///
 /// # Safety
-/// `mix` was checked against `plane` and `target.tiles`; `packed` holds `plane.channels * target.channel_len()`
+/// `mix` is stored as `E` and was checked against `plane` and `target.tiles`; `packed` holds `plane.channels * target.channel_len()`
 /// lanes, `keep` (if any) as many lanes as an operand.
 #[inline(always)]
-pub(crate) unsafe fn pack_row<S: Simd>(
+pub(crate) unsafe fn pack_row<S: Simd, E: Element>(
     simd: S,
     mix: &Mix<'_>,
     keep: Option<*mut f32>,
@@ -163,7 +167,7 @@ pub(crate) unsafe fn pack_row<S: Simd>(
         }
         let constants = mix.channel(simd, channel);
         for tile in 0..target.tiles {
-            let from = tile * plane.len() + (row * plane.channels + channel) * plane.width;
+            let from = tile * E::tile_len(plane) + (row * plane.channels + channel) * plane.width;
             for phase in 0..target.phases {
                 // Column w sits at packed column w + halo = stride·position + phase.
                 let first = (phase + target.stride - target.halo % target.stride) % target.stride;
@@ -178,13 +182,13 @@ pub(crate) unsafe fn pack_row<S: Simd>(
                         // SAFETY: `at` is inside every operand (checked against the plane), `packed` is one lane.
                         unsafe {
                             let value = if copy {
-                                load::<S>(floats(mix.a.data).add(at + lane))
+                                E::load::<S>(floats(mix.a.data), at + lane)
                             } else {
-                                mixed(simd, mix, &constants, tile, at + lane)
+                                mixed::<S, E>(simd, mix, &constants, tile, at + lane)
                             };
                             store::<S>(packed.add(lane), value);
                             if let Some(keep) = keep {
-                                stream::<S>(keep.add(at + lane), value);
+                                E::stream::<S>(keep, at + lane, value);
                             }
                         }
                     }
@@ -211,10 +215,10 @@ fn zero_halo(out: &mut [Lane], width: usize, target: Target) {
 /// # Safety
 /// `at` is the float offset of a vector inside every operand.
 #[inline(always)]
-unsafe fn mixed<S: Simd>(simd: S, mix: &Mix<'_>, channel: &Channel<S>, tile: usize, at: usize) -> S::f32s {
+unsafe fn mixed<S: Simd, E: Element>(simd: S, mix: &Mix<'_>, channel: &Channel<S>, tile: usize, at: usize) -> S::f32s {
     // SAFETY: the caller's promise; masks were checked to be one per tile.
     unsafe {
-        let value = unmasked(simd, mix, channel, at);
+        let value = unmasked::<S, E>(simd, mix, channel, at);
         match mix.masks {
             [] => value,
             masks => simd.mul_f32s(value, load::<S>(floats(masks).add(tile * LANES + at % LANES))),
@@ -225,13 +229,13 @@ unsafe fn mixed<S: Simd>(simd: S, mix: &Mix<'_>, channel: &Channel<S>, tile: usi
 /// # Safety
 /// As [`mixed`].
 #[inline(always)]
-unsafe fn unmasked<S: Simd>(simd: S, mix: &Mix<'_>, channel: &Channel<S>, at: usize) -> S::f32s {
+unsafe fn unmasked<S: Simd, E: Element>(simd: S, mix: &Mix<'_>, channel: &Channel<S>, at: usize) -> S::f32s {
     // SAFETY: the caller's promise.
     unsafe {
-        let a = load::<S>(floats(mix.a.data).add(at));
+        let a = E::load::<S>(floats(mix.a.data), at);
         let mut value = simd.mul_add_e_f32s(channel.scale_a, a, channel.shift);
         if let Some(b) = mix.b {
-            value = simd.mul_add_e_f32s(channel.scale_b, load::<S>(floats(b.data).add(at)), value);
+            value = simd.mul_add_e_f32s(channel.scale_b, E::load::<S>(floats(b.data), at), value);
         }
         // In this order of operands x86 hands a NaN on instead of clamping it away.
         simd.min_f32s(channel.high, simd.max_f32s(channel.low, value))
@@ -243,7 +247,7 @@ unsafe fn unmasked<S: Simd>(simd: S, mix: &Mix<'_>, channel: &Channel<S>, at: us
 /// # Safety
 /// The offsets are those of whole vectors inside every operand.
 #[inline(always)]
-pub(crate) unsafe fn mixed_at<S: Simd, const T: usize>(
+pub(crate) unsafe fn mixed_at<S: Simd, E: Element, const T: usize>(
     simd: S,
     mix: &Mix<'_>,
     copy: bool,
@@ -255,33 +259,34 @@ pub(crate) unsafe fn mixed_at<S: Simd, const T: usize>(
     if copy {
         for (value, at) in values.iter_mut().zip(at) {
             // SAFETY: the caller's promise.
-            *value = unsafe { load::<S>(floats(mix.a.data).add(at)) };
+            *value = unsafe { E::load::<S>(floats(mix.a.data), at) };
         }
         return values;
     }
     let constants = mix.channel(simd, channel);
     for (value, at) in values.iter_mut().zip(at) {
         // SAFETY: the caller's promise.
-        *value = unsafe { unmasked(simd, mix, &constants, at) };
+        *value = unsafe { unmasked::<S, E>(simd, mix, &constants, at) };
     }
     values
 }
 
-/// Writes the mix of one unit's tiles to `out`, in the ordinary layout.
+/// Writes the mix of one unit's tiles to `out`, in the ordinary layout and the mix's storage.
 pub fn mix(set: InstructionSet, plane: Plane, tiles: usize, recipe: Mix<'_>, out: &mut [Lane]) {
     recipe.check(plane, tiles);
-    assert!(out.len() >= plane.len() * tiles);
-    set.run(MixPass { plane, tiles, recipe, out });
+    assert!(out.len() >= recipe.storage.lanes(plane) * tiles);
+    with_storage!(recipe.storage, E => set.run(MixPass::<E> { plane, tiles, recipe, out, element: PhantomData }));
 }
 
-struct MixPass<'a> {
+struct MixPass<'a, E> {
     plane: Plane,
     tiles: usize,
     recipe: Mix<'a>,
     out: &'a mut [Lane],
+    element: PhantomData<E>,
 }
 
-impl WithSimd for MixPass<'_> {
+impl<E: Element> WithSimd for MixPass<'_, E> {
     type Output = ();
 
     #[inline(always)]
@@ -290,12 +295,12 @@ impl WithSimd for MixPass<'_> {
         for tile in 0..self.tiles {
             for line in 0..height * channels {
                 let constants = self.recipe.channel(simd, line % channels);
-                let start = (tile * height * channels + line) * width * LANES;
+                let start = (tile * E::tile_len(self.plane) + line * width) * LANES;
                 for at in (start..start + width * LANES).step_by(S::F32_LANES) {
                     // SAFETY: `mix` checked every operand and the output against the plane and the tiles.
                     unsafe {
-                        let value = mixed(simd, &self.recipe, &constants, tile, at);
-                        stream::<S>(floats_mut(self.out).add(at), value);
+                        let value = mixed::<S, E>(simd, &self.recipe, &constants, tile, at);
+                        E::stream::<S>(floats_mut(self.out), at, value);
                     }
                 }
             }

@@ -1,8 +1,10 @@
 //! Max and average pooling of one tile; global average pooling is the window that covers the plane.
 
-use crate::dispatch::{InstructionSet, floats, floats_mut, load, parts, store};
+use crate::dispatch::{InstructionSet, floats, floats_mut, parts};
 use crate::layout::{LANES, Lane, Plane};
+use crate::storage::{Element, Storage, with_storage};
 use pulp::{Simd, WithSimd};
+use std::marker::PhantomData;
 
 /// What a window becomes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,13 +30,22 @@ pub struct Pool {
     pub stride: [usize; 2],
     /// Padding above and below, left and right.
     pub padding: [usize; 2],
+    /// How input and output are stored, and their gradients.
+    pub storage: [Storage; 2],
 }
 
 impl Pool {
     /// Pools one tile.
     pub fn forward(&self, set: InstructionSet, input: &[Lane], output: &mut [Lane]) {
-        assert!(input.len() == self.input.len() && output.len() == self.output.len());
-        set.run(Forward { pool: self, input, output });
+        assert_eq!([input.len(), output.len()], self.lens());
+        assert!(
+            self.kind == PoolKind::Average || self.storage != [Storage::F32, Storage::Bf16],
+            "a rounded maximum is nowhere in its window"
+        );
+        let pool = self;
+        with_storage!(self.storage[0], X => with_storage!(self.storage[1], Y => {
+            set.run(Forward::<X, Y> { pool, input, output, elements: PhantomData })
+        }));
     }
 
     /// Spreads the gradient of one tile's output over its input; with `accumulate`, adds to what is there.
@@ -49,18 +60,25 @@ impl Pool {
         input_gradient: &mut [Lane],
     ) {
         let (input, output) = values;
-        let lens = [gradient.len(), input_gradient.len()];
-        assert_eq!(lens, [self.output.len(), self.input.len()]);
+        assert_eq!([input_gradient.len(), gradient.len()], self.lens());
         if self.kind == PoolKind::Max {
-            assert!(input.len() == self.input.len() && output.len() == self.output.len());
+            assert_eq!([input.len(), output.len()], self.lens());
         }
         if !accumulate {
             input_gradient.fill(Lane::ZERO);
         }
-        set.run(Backward { pool: self, input, output, gradient, input_gradient });
+        let pool = self;
+        with_storage!(self.storage[0], X => with_storage!(self.storage[1], Y => {
+            set.run(Backward::<X, Y> { pool, input, output, gradient, input_gradient, elements: PhantomData })
+        }));
     }
 
-    /// Lanes of the input that the window of an output position covers, in row-major order.
+    /// Lanes that one tile of input and output takes.
+    fn lens(&self) -> [usize; 2] {
+        [self.storage[0].lanes(self.input), self.storage[1].lanes(self.output)]
+    }
+
+    /// Elements of the input that the window of an output position covers, in row-major order.
     #[inline(always)]
     fn window(&self, channel: usize, row: usize, column: usize) -> impl Iterator<Item = usize> + use<> {
         let Pool { input, kernel, stride, padding, .. } = *self;
@@ -72,7 +90,7 @@ impl Pool {
         })
     }
 
-    /// Calls `each(output lane, channel, row, column)` for every output position.
+    /// Element, channel, row and column of every output position.
     #[inline(always)]
     fn positions(&self) -> impl Iterator<Item = (usize, usize, usize, usize)> + use<> {
         let Plane { channels, height, width } = self.output;
@@ -84,13 +102,14 @@ impl Pool {
     }
 }
 
-struct Forward<'a> {
+struct Forward<'a, X, Y> {
     pool: &'a Pool,
     input: &'a [Lane],
     output: &'a mut [Lane],
+    elements: PhantomData<(X, Y)>,
 }
 
-impl WithSimd for Forward<'_> {
+impl<X: Element, Y: Element> WithSimd for Forward<'_, X, Y> {
     type Output = ();
 
     #[inline(always)]
@@ -103,7 +122,7 @@ impl WithSimd for Forward<'_> {
                 let mut best = simd.splat_f32s(f32::NEG_INFINITY);
                 for pixel in self.pool.window(channel, row, column) {
                     // SAFETY: windows stay inside the input, whose length `forward` checked.
-                    let x = unsafe { load::<S>(from.add(pixel * LANES + lane)) };
+                    let x = unsafe { X::load::<S>(from, pixel * LANES + lane) };
                     match self.pool.kind {
                         PoolKind::Max => best = simd.select_f32s(simd.greater_than_f32s(x, best), x, best),
                         PoolKind::Average => sum = simd.add_f32s(sum, x),
@@ -113,22 +132,23 @@ impl WithSimd for Forward<'_> {
                     PoolKind::Max => best,
                     PoolKind::Average => simd.mul_f32s(sum, share),
                 };
-                // SAFETY: `at` is a lane of the output.
-                unsafe { store::<S>(to.add(at * LANES + lane), value) };
+                // SAFETY: `at` is an element of the output.
+                unsafe { Y::store::<S>(to, at * LANES + lane, value) };
             }
         }
     }
 }
 
-struct Backward<'a> {
+struct Backward<'a, X, Y> {
     pool: &'a Pool,
     input: &'a [Lane],
     output: &'a [Lane],
     gradient: &'a [Lane],
     input_gradient: &'a mut [Lane],
+    elements: PhantomData<(X, Y)>,
 }
 
-impl WithSimd for Backward<'_> {
+impl<X: Element, Y: Element> WithSimd for Backward<'_, X, Y> {
     type Output = ();
 
     #[inline(always)]
@@ -140,20 +160,21 @@ impl WithSimd for Backward<'_> {
             for lane in (0..parts::<S>()).map(|part| part * S::F32_LANES) {
                 // SAFETY: `backward` checked the lengths; windows stay inside the input.
                 unsafe {
-                    let mut left = load::<S>(g.add(at * LANES + lane));
+                    let mut left = Y::load::<S>(g, at * LANES + lane);
                     for pixel in self.pool.window(channel, row, column) {
                         let pixel = pixel * LANES + lane;
                         let taken = match self.pool.kind {
                             PoolKind::Average => simd.mul_f32s(left, share),
                             PoolKind::Max => {
-                                let best = load::<S>(y.add(at * LANES + lane));
-                                let hit = simd.equal_f32s(load::<S>(x.add(pixel)), best);
+                                let best = Y::load::<S>(y, at * LANES + lane);
+                                let hit = simd.equal_f32s(X::load::<S>(x, pixel), best);
                                 let taken = simd.select_f32s(hit, left, zero);
                                 left = simd.select_f32s(hit, zero, left);
                                 taken
                             }
                         };
-                        store::<S>(to.add(pixel), simd.add_f32s(load::<S>(to.add(pixel)), taken));
+                        let sum = simd.add_f32s(X::load::<S>(to, pixel), taken);
+                        X::store::<S>(to, pixel, sum);
                     }
                 }
             }

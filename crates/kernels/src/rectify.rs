@@ -4,7 +4,9 @@ use crate::conv::{Epilogue, InputGradient};
 use crate::dispatch::{InstructionSet, fence, floats_mut};
 use crate::layout::{LANES, Lane, Plane};
 use crate::mix::{Mix, mixed_at};
+use crate::storage::{Element, with_storage};
 use pulp::{Simd, WithSimd};
+use std::marker::PhantomData;
 
 /// The gradient of a value, through its activation function and with the sums its batch norms ask for.
 pub struct Rectify<'a> {
@@ -21,22 +23,24 @@ pub struct Rectify<'a> {
 /// Adds up the contributions and finishes them.
 pub fn rectify(set: InstructionSet, mut work: Rectify<'_>, scratch: &mut [Lane]) {
     work.value.check(work.plane, work.tiles);
-    work.gradient.check(work.plane, work.tiles);
+    work.gradient.check(work.plane, work.value.storage, work.tiles);
     let sums = &mut scratch[..3 * work.plane.channels];
     sums.fill(Lane::ZERO);
-    set.run(Pass { plane: work.plane, tiles: work.tiles, value: &work.value, gradient: &mut work.gradient, sums });
+    let (plane, tiles, value, gradient) = (work.plane, work.tiles, &work.value, &mut work.gradient);
+    with_storage!(value.storage, E => set.run(Pass::<E> { plane, tiles, value, gradient, sums, element: PhantomData }));
     work.gradient.reduce(sums);
 }
 
-struct Pass<'p, 'a> {
+struct Pass<'p, 'a, E> {
     plane: Plane,
     tiles: usize,
     value: &'p Mix<'a>,
     gradient: &'p mut InputGradient<'a>,
     sums: &'p mut [Lane],
+    element: PhantomData<E>,
 }
 
-impl WithSimd for Pass<'_, '_> {
+impl<E: Element> WithSimd for Pass<'_, '_, E> {
     type Output = ();
 
     #[inline(always)]
@@ -47,13 +51,13 @@ impl WithSimd for Pass<'_, '_> {
         for tile in 0..self.tiles {
             for line in 0..height * channels {
                 let channel = line % channels;
-                let start = (tile * height * channels + line) * width;
+                let start = tile * E::tile_len(self.plane) + line * width;
                 for at in (start * LANES..(start + width) * LANES).step_by(S::F32_LANES) {
                     // SAFETY: `rectify` checked every operand against the plane and the tiles.
                     unsafe {
-                        let x = mixed_at::<S, 1>(simd, self.value, copy, channel, [at]);
+                        let x = mixed_at::<S, E, 1>(simd, self.value, copy, channel, [at]);
                         let sums = floats_mut(self.sums).add(3 * channel * LANES + at % LANES);
-                        epilogue.finish(simd, channel, [at], x, [simd.splat_f32s(0.0)], sums);
+                        epilogue.finish::<S, E, 1>(simd, channel, [at], x, [simd.splat_f32s(0.0)], sums);
                     }
                 }
             }

@@ -15,18 +15,19 @@ use common::{
 fn a_tile_holds_every_pixel_at_its_place_and_zeros_in_its_spare_lanes() {
     agree("tile", |numbers, _| {
         let batch = Batch { tiles: 1, images: numbers.between(1, LANES), ..Batch::draw(numbers) };
-        let Batch { plane, images: count, .. } = batch;
-        let images = numbers.values(count * plane.len(), false);
-        let mut tile = poison(plane.len());
-        tile_from_images(&images, plane, &mut tile);
+        let Batch { plane, images: count, storage, .. } = batch;
+        let images = Tensor::draw(numbers, batch, 0.0).images;
+        let mut tile = poison(batch.lanes());
+        tile_from_images(&images, plane, storage, &mut tile);
         for (at, &value) in images.iter().enumerate() {
             let (column, rest) = (at % plane.width, at / plane.width);
             let (row, rest) = (rest % plane.height, rest / plane.height);
             let (channel, image) = (rest % plane.channels, rest / plane.channels);
-            assert_eq!(tile[(row * plane.channels + channel) * plane.width + column].0[image], value, "{batch:?}");
+            let element = storage.get(&tile, (row * plane.channels + channel) * plane.width + column);
+            assert_eq!(element.0[image], value, "{batch:?}");
         }
         assert!(spare_lanes_are_zero(&tile, batch), "{batch:?}");
-        assert_eq!(images_of(&tile, plane, count), images, "{batch:?}");
+        assert_eq!(images_of(&tile, batch), images, "{batch:?}");
     });
 }
 
@@ -34,13 +35,13 @@ fn a_tile_holds_every_pixel_at_its_place_and_zeros_in_its_spare_lanes() {
 fn every_mix_agrees_with_the_reference() {
     agree("mix", |numbers, agreement| {
         let batch = Batch::draw(numbers);
-        let Batch { plane, images, tiles, .. } = batch;
+        let Batch { plane, tiles, storage, .. } = batch;
         let (recipe, masks) = Recipe::draw_gradient(numbers, batch);
         let exact = recipe.exact();
         for set in InstructionSet::available() {
-            let mut out = poison(tiles * plane.len());
+            let mut out = poison(batch.lanes());
             mix(set, plane, tiles, recipe.mix(&masks), &mut out);
-            agreement.check(set, "value", &batch, &images_of(&out, plane, images), &exact);
+            agreement.check_stored(set, "value", &batch, &images_of(&out, batch), &exact, (storage, 1));
             assert!(spare_lanes_are_zero(&out, batch), "{batch:?}");
         }
     });
@@ -54,7 +55,7 @@ fn moments_agree_with_the_reference_and_leave_spare_lanes_out() {
         let exact = Exact::new(&data.images).moments(batch);
         for set in InstructionSet::available() {
             let mut sums = vec![f32::NAN; 2 * batch.plane.channels];
-            moments(set, batch.plane, &data.tiles, &masks, &mut sums);
+            moments(set, batch.plane, (&data.tiles, batch.storage), &masks, &mut sums);
             agreement.check(set, "moments", &batch, &sums, &exact);
         }
     });
@@ -93,8 +94,8 @@ fn sparse_convolutions_agree_with_the_reference() {
         let mut plan = ForwardPlan::new(conv.shape, conv.unit, &conv.weights.active);
         plan.refresh(&conv.weights.values);
         for set in InstructionSet::available() {
-            let mut output = poison(conv.unit * conv.shape.output.len());
-            let mut kept = poison(if keeps { conv.unit * conv.shape.input.len() } else { 0 });
+            let mut output = poison(conv.output().lanes());
+            let mut kept = poison(if keeps { conv.input().lanes() } else { 0 });
             let mut sums = vec![f32::NAN; if wants_moments { 2 * conv.shape.output.channels } else { 0 }];
             let unit = ForwardUnit {
                 input: input.mix(&input_masks),
@@ -106,9 +107,10 @@ fn sparse_convolutions_agree_with_the_reference() {
                 scratch: &mut poison(plan.scratch_len()),
             };
             plan.run(set, unit);
-            agreement.check(set, "output", &conv, &images_of(&output, conv.shape.output, conv.images), &exact);
+            let (output, stored) = (images_of(&output, conv.output()), (conv.storage, 1));
+            agreement.check_stored(set, "output", &conv, &output, &exact, stored);
             if keeps {
-                agreement.check(set, "kept input", &conv, &images_of(&kept, conv.shape.input, conv.images), &x);
+                agreement.check_stored(set, "kept input", &conv, &images_of(&kept, conv.input()), &x, stored);
             }
             if wants_moments {
                 agreement.check(set, "moments", &conv, &sums, &exact_moments);
@@ -175,7 +177,7 @@ fn dense_weight_gradients_agree_with_the_reference() {
 }
 
 /// A pool of one tile, and the oracle's name for it.
-fn draw_pool(numbers: &mut Numbers) -> (Pool, reference::PoolShape, Batch) {
+fn draw_pool(numbers: &mut Numbers) -> (Pool, reference::PoolShape, [Batch; 2]) {
     let batch = Batch::draw(numbers);
     let batch = Batch { tiles: 1, images: batch.images.min(LANES), ..batch };
     let input = [batch.plane.height, batch.plane.width];
@@ -191,8 +193,12 @@ fn draw_pool(numbers: &mut Numbers) -> (Pool, reference::PoolShape, Batch) {
     let reference::Window { kernel, stride, padding } = window;
     let output = Plane { channels: batch.plane.channels, height, width };
     let kind = numbers.pick(&[PoolKind::Max, PoolKind::Average]);
-    let pool = Pool { kind, input: batch.plane, output, kernel, stride, padding };
-    (pool, reference::PoolShape { planes: batch.images * output.channels, input, window }, batch)
+    let storage = numbers.pick(&[batch.storage, Storage::F32]);
+    let storage = if kind == PoolKind::Max && batch.storage == Storage::F32 { Storage::F32 } else { storage };
+    let storage = [batch.storage, storage];
+    let pool = Pool { kind, input: batch.plane, output, kernel, stride, padding, storage };
+    let shape = reference::PoolShape { planes: batch.images * output.channels, input, window };
+    (pool, shape, [batch, Batch { plane: output, storage: storage[1], ..batch }])
 }
 
 /// The oracle's forward and backward pass.
@@ -202,7 +208,7 @@ fn exact_pool(pool: &Pool, shape: &reference::PoolShape, x: &Exact, dy: &Exact) 
     match pool.kind {
         PoolKind::Max => {
             let (values, winners) = max_pool_forward(shape, &x.values);
-            let y = Exact { magnitudes: values.clone(), values, terms: 0 };
+            let y = Exact { magnitudes: values.iter().map(|value| value.abs()).collect(), values, terms: 0 };
             [y, dy.map(area, |dy| max_pool_backward(shape, &winners, dy))]
         }
         PoolKind::Average if pool.kernel == shape.input && pool.padding == [0, 0] => [
@@ -219,8 +225,7 @@ fn exact_pool(pool: &Pool, shape: &reference::PoolShape, x: &Exact, dy: &Exact) 
 #[test]
 fn pools_agree_with_the_reference() {
     agree("pool", |numbers, agreement| {
-        let (pool, shape, batch) = draw_pool(numbers);
-        let output = batch.with(pool.output);
+        let (pool, shape, [batch, output]) = draw_pool(numbers);
         let (x, dy) = (Tensor::draw(numbers, batch, junk()), Tensor::draw(numbers, output, 0.0));
         let held = numbers.one_in(2).then(|| Tensor::draw(numbers, batch, 0.0));
         let [y, mut dx] = exact_pool(&pool, &shape, &Exact::new(&x.images), &Exact::new(&dy.images));
@@ -228,12 +233,14 @@ fn pools_agree_with_the_reference() {
             dx = dx.plus(&held.images);
         }
         for set in InstructionSet::available() {
-            let mut values = poison(pool.output.len());
+            let mut values = poison(output.lanes());
             pool.forward(set, &x.tiles, &mut values);
-            agreement.check(set, "output", &pool, &images_of(&values, pool.output, batch.images), &y);
-            let mut gradient = held.as_ref().map_or_else(|| poison(pool.input.len()), |held| held.tiles.clone());
+            agreement.check_stored(set, "output", &pool, &images_of(&values, output), &y, (output.storage, 1));
+            let mut gradient = held.as_ref().map_or_else(|| poison(batch.lanes()), |held| held.tiles.clone());
             pool.backward(set, (&x.tiles, &values), &dy.tiles, held.is_some(), &mut gradient);
-            agreement.check(set, "gradient", &pool, &images_of(&gradient, pool.input, batch.images), &dx);
+            // Windows that overlap store what they add one after the other.
+            let stored = (batch.storage, pool.kernel[0] * pool.kernel[1]);
+            agreement.check_stored(set, "gradient", &pool, &images_of(&gradient, batch), &dx, stored);
             assert!(spare_lanes_are_zero(&gradient, batch), "{pool:?}");
         }
     });
@@ -243,7 +250,8 @@ fn pools_agree_with_the_reference() {
 fn softmax_cross_entropy_agrees_with_the_reference() {
     agree("loss", |numbers, agreement| {
         let plane = Plane { channels: numbers.between(1, 20), height: 1, width: 1 };
-        let batch = Batch { plane, images: numbers.between(1, LANES), tiles: 1, grid: numbers.one_in(4) };
+        let images = numbers.between(1, LANES);
+        let batch = Batch { plane, images, tiles: 1, grid: numbers.one_in(4), storage: Storage::F32 };
         let mut logits = Tensor::draw(numbers, batch, junk());
         let steep = numbers.pick(&[1.0, 64.0]);
         logits.images.iter_mut().for_each(|logit| *logit *= steep);
@@ -276,13 +284,7 @@ fn check_loss(
     // One rounding, and the 1e-13 that f64 may lose in logits of 100 where probability and target cancel.
     let exact = Exact { magnitudes: values.iter().map(|value| value.abs() + 1e-6).collect(), values, terms: 1 };
     // The loss has one version, in f64, for all instruction sets.
-    agreement.check(
-        InstructionSet::Scalar,
-        "gradient",
-        &batch,
-        &images_of(gradient, batch.plane, batch.images),
-        &exact,
-    );
+    agreement.check(InstructionSet::Scalar, "gradient", &batch, &images_of(gradient, batch), &exact);
     assert!(spare_lanes_are_zero(gradient, batch), "{batch:?}");
     let sum = mean * labels.len() as f64;
     assert!((loss.sum - sum).abs() <= 1e-12 * (1.0 + sum.abs()), "{batch:?}: {} instead of {sum}", loss.sum);

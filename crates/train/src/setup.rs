@@ -86,8 +86,9 @@ impl Trainer {
         let algorithm = algorithms::build(&config.algorithm.name, &config.algorithm.parameters, &context)
             .map_err(algorithm_error)?;
         let stats = TopologyStats::new(&masks(&allocation, &patterns)?);
-        let network =
-            Network::new(&graph, &patterns, Options { batch_size, threads: threads(&config), instruction_set: None })?;
+        let (threads, activations) = (threads(&config), config.engine.activations.into());
+        let options = Options { batch_size, threads, activations, instruction_set: None };
+        let network = Network::new(&graph, &patterns, options)?;
         let rate = LearningRate {
             base: config.optim.lr,
             schedule: config.optim.schedule,

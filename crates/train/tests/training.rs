@@ -38,6 +38,27 @@ fn often(algorithm: &str) -> Config {
 }
 
 #[test]
+fn a_run_with_bf16_activations_learns_and_resumes_bit_for_bit() {
+    let mut config = often("bidst");
+    config.engine.activations = Activations::Bf16;
+    let run = |epochs: usize| {
+        let mut trainer = Trainer::new(config.clone(), common::splits()).unwrap();
+        train(&mut trainer, epochs);
+        trainer
+    };
+    let (first, whole) = (run(1), run(3));
+    let folder = tempfile::tempdir().unwrap();
+    checkpoint::save(&first, folder.path()).unwrap();
+    let path = checkpoint::latest(folder.path()).unwrap();
+    let mut second = checkpoint::load(&path, config.clone(), common::splits()).unwrap();
+    train(&mut second, 2);
+    assert!(body(&fingerprint(&whole)) == body(&fingerprint(&second)));
+    let mut full = Trainer::new(often("bidst"), common::splits()).unwrap();
+    train(&mut full, 3);
+    assert!(body(&fingerprint(&whole)) != body(&fingerprint(&full)), "activations were stored as f32");
+}
+
+#[test]
 fn a_resumed_run_equals_the_uninterrupted_one_bit_for_bit_for_every_algorithm() {
     for entry in algorithms::list() {
         let config = often(entry.name);
@@ -175,7 +196,12 @@ fn an_exported_model_reads_back_with_the_same_logits() {
     let read = ModelFile::from_bytes(&bytes).unwrap();
     assert_eq!((&read.about, &read.weights, &read.vectors), (&model.about, &model.weights, &model.vectors));
 
-    let options = || bidst_engine::Options { batch_size: 4, threads: 1, instruction_set: None };
+    let options = || bidst_engine::Options {
+        batch_size: 4,
+        threads: 1,
+        activations: bidst_engine::Storage::F32,
+        instruction_set: None,
+    };
     let images: Vec<f32> = (0..4 * 64).map(|i| (i as f32 * 0.7).sin()).collect();
     let logits = |model: &ModelFile| model.network(options()).unwrap().logits(&images, 4).unwrap();
     assert_eq!(logits(&model), logits(&read));

@@ -50,7 +50,8 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         return Err(UsageError(format!("{}: does not fit the images of `{name}`", file.display())).into());
     }
     let batch_size = config.train.batch_size;
-    let options = Options { batch_size, threads: setup::threads(&config), instruction_set: None };
+    let (threads, activations) = (setup::threads(&config), config.engine.activations.into());
+    let options = Options { batch_size, threads, activations, instruction_set: None };
     let result = evaluate(&mut model.network(options)?, &setup::test_loader(Arc::new(test), batch_size)?)?;
     if args.json {
         let (accuracy, loss, images) = (result.accuracy, result.loss, result.images);

@@ -72,6 +72,9 @@ pub struct Settings {
     /// L2 coefficient
     #[arg(long)]
     pub weight_decay: Option<f64>,
+    /// How activations are stored: f32, or bf16 for half the memory
+    #[arg(long, value_name = "FORMAT")]
+    pub activations: Option<String>,
     /// Seed of every random number
     #[arg(long)]
     pub seed: Option<u32>,
@@ -96,6 +99,7 @@ impl Settings {
             ("--data-dir", "data.dir", &self.data_dir),
             ("--algorithm", "algorithm.name", &self.algorithm),
             ("--distribution", "sparsity.distribution", &self.distribution),
+            ("--activations", "engine.activations", &self.activations),
             ("--output", "run.output", &self.output),
         ];
         let floats = [

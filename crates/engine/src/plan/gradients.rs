@@ -74,7 +74,7 @@ fn value_interval(plan: &Plan, id: ValueId) -> Interval {
     Interval {
         first_write: writers.chain(loss).chain([value.step]).max().unwrap_or(0),
         last_read: reads.min().unwrap_or(0),
-        len: value.plane.len(),
+        len: value.lanes(),
     }
 }
 
@@ -86,7 +86,7 @@ fn norm_interval(plan: &Plan, id: NormId, needed: &[bool]) -> Option<Interval> {
         (None, Some((at, Some(input)))) if needed[input] => at,
         _ => return None,
     };
-    Some(Interval { first_write: norm_step(plan, id), last_read, len: plan.tensors[norm.tensor].len() })
+    Some(Interval { first_write: norm_step(plan, id), last_read, len: plan.values[norm.value].lanes() })
 }
 
 fn norm_step(plan: &Plan, id: NormId) -> usize {

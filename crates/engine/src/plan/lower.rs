@@ -1,7 +1,7 @@
 //! From the graph's nodes to steps: which nodes share a value, and which values are stored.
 
 use super::{ConvPlan, FlattenPlan, NormPlan, OPEN, Plan, PoolPlan, StepPlan, TensorId, Term, Value, ValueId};
-use bidst_kernels::{Bounds, ConvShape, Plane, Pool, PoolKind};
+use bidst_kernels::{Bounds, ConvShape, Plane, Pool, PoolKind, Storage};
 use bidst_model::{Graph, NodeId, Op, Shape};
 
 /// Lowers the graph; gradients are planned afterwards.
@@ -51,15 +51,16 @@ impl Lowering<'_> {
             (Op::Add, Some(input)) => self.add(input, self.value_of[node.inputs[1].0]),
             (Op::MaxPool { kernel, stride, padding }, Some(from)) => {
                 let (kind, input) = (PoolKind::Max, self.plane(from));
-                self.pool(from, Pool { kind, input, output, kernel, stride, padding })
+                self.pool(from, Pool { kind, input, output, kernel, stride, padding, storage: Default::default() })
             }
             (Op::AveragePool { kernel, stride, padding }, Some(from)) => {
                 let (kind, input) = (PoolKind::Average, self.plane(from));
-                self.pool(from, Pool { kind, input, output, kernel, stride, padding })
+                self.pool(from, Pool { kind, input, output, kernel, stride, padding, storage: Default::default() })
             }
             (Op::GlobalAveragePool, Some(from)) => {
                 let (kind, input, stride, padding) = (PoolKind::Average, self.plane(from), [1; 2], [0; 2]);
-                self.pool(from, Pool { kind, input, output, kernel: [input.height, input.width], stride, padding })
+                let (kernel, storage) = ([input.height, input.width], Default::default());
+                self.pool(from, Pool { kind, input, output, kernel, stride, padding, storage })
             }
             (Op::Flatten, Some(input)) => self.flatten(input, output),
             (op, None) => unreachable!("a graph gives every {} an input", op.kind()),
@@ -194,9 +195,8 @@ impl Lowering<'_> {
     }
 
     fn new_value(&mut self, plane: Plane, term: Term) -> ValueId {
-        let terms = vec![term];
-        let value =
-            Value { plane, terms, bounds: Bounds::NONE, stored: None, kept_by: None, step: OPEN, gradient: None };
+        let (terms, bounds, storage) = (vec![term], Bounds::NONE, Storage::default());
+        let value = Value { plane, storage, terms, bounds, stored: None, kept_by: None, step: OPEN, gradient: None };
         self.plan.values.push(value);
         self.plan.values.len() - 1
     }

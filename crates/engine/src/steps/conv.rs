@@ -67,6 +67,7 @@ impl Conv {
         self.forward.refresh(state.weights[self.plan.weight].values());
         workers.reserve(self.forward.scratch_len());
         let (plan, shape) = (&self.plan, &self.plan.shape);
+        let storage = state.values[plan.input].plan.storage;
         let (input, units) = (&state.values[plan.input].plan, state.tiles / self.unit);
         let kept_in = input.stored.filter(|_| plan.keep);
         let from_memory = input.kept_by.is_none_or(|keeper| keeper < self.at);
@@ -80,8 +81,8 @@ impl Conv {
         workers.for_each(
             units,
             [
-                Chunks::new(&mut output, shape.output.len() * self.unit),
-                Chunks::new(&mut kept, shape.input.len() * self.unit),
+                Chunks::new(&mut output, storage.lanes(shape.output) * self.unit),
+                Chunks::new(&mut kept, storage.lanes(shape.input) * self.unit),
             ],
             [Chunks::new(&mut sums, 2 * channels)],
             |unit, [output, keep], [moments], scratch| {
@@ -106,7 +107,8 @@ impl Conv {
         let (probed, share) = self.probed_units(state);
         let (scratch, entries) = self.prepare_backward(&state.weights[self.plan.weight]);
         workers.reserve(scratch);
-        let (plan, input_len) = (&self.plan, self.plan.shape.input.len() * self.unit);
+        let plan = &self.plan;
+        let input_len = state.values[plan.input].plan.lanes() * self.unit;
         let units = state.tiles / self.unit;
         let mut partials = take(&mut state.partials);
         if partials.len() < units * entries {
@@ -255,7 +257,7 @@ impl Conv {
             let mut sums = vec![0.0; 2 * channels];
             for tile in 0..state.tiles {
                 let gradient = state.term_gradient(value, branch, tile..tile + 1);
-                moments(state.set, self.plan.shape.output, gradient.a.data, &[], &mut sums);
+                moments(state.set, self.plan.shape.output, (gradient.a.data, gradient.storage), &[], &mut sums);
                 total.iter_mut().zip(sums.iter().step_by(2)).for_each(|(total, &sum)| *total += f64::from(sum));
             }
         }

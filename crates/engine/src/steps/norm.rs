@@ -77,11 +77,12 @@ impl Norm {
     fn moments(&self, state: &mut State, workers: &mut Workers) {
         let mut sums = take(&mut state.norms[self.norm].moments);
         let plan = &state.norms[self.norm].plan;
-        let plane = state.values[plan.value].plan.plane;
+        let value = &state.values[plan.value].plan;
+        let (plane, lanes, storage) = (value.plane, value.lanes(), value.storage);
         let shared = &*state;
         workers.for_each(state.tiles, [], [Chunks::new(&mut sums, 2 * plane.channels)], |tile, [], [sums], _| {
-            let data = shared.tensor(plan.tensor, plane.len(), tile..tile + 1);
-            moments(shared.set, plane, data, shared.masks(tile..tile + 1), sums);
+            let data = shared.tensor(plan.tensor, lanes, tile..tile + 1);
+            moments(shared.set, plane, (data, storage), shared.masks(tile..tile + 1), sums);
         });
         let tiles = state.tiles;
         (state.norms[self.norm].moments, state.norms[self.norm].moment_units) = (sums, tiles);
@@ -91,10 +92,11 @@ impl Norm {
     fn own_gradient(&self, state: &mut State, workers: &mut Workers) {
         let plan = &state.norms[self.norm].plan;
         let Some(buffer) = plan.gradient else { return };
-        let plane = state.values[plan.value].plan.plane;
+        let value = &state.values[plan.value].plan;
+        let (plane, lanes) = (value.plane, value.lanes());
         let mut output = take(&mut state.gradients[buffer]);
         let shared = &*state;
-        workers.for_each(state.tiles, [Chunks::new(&mut output, plane.len())], [], |tile, [output], [], _| {
+        workers.for_each(state.tiles, [Chunks::new(&mut output, lanes)], [], |tile, [output], [], _| {
             let gradient = shared.term_gradient(plan.value, plan.branch, tile..tile + 1);
             mix(shared.set, plane, 1, gradient, output);
         });

@@ -13,9 +13,10 @@ pub(crate) struct Pooling {
 impl Pooling {
     pub fn forward(&self, state: &mut State, workers: &mut Workers) {
         let (plan, pool) = (&self.plan, &self.plan.pool);
+        let lanes = pool.storage[1].lanes(pool.output);
         let mut output = take(&mut state.tensors[plan.output]);
         let shared = &*state;
-        workers.for_each(state.tiles, [Chunks::new(&mut output, pool.output.len())], [], |tile, [output], [], _| {
+        workers.for_each(state.tiles, [Chunks::new(&mut output, lanes)], [], |tile, [output], [], _| {
             pool.forward(shared.set, shared.mix(plan.input, true, tile..tile + 1).a.data, output);
         });
         state.tensors[plan.output] = output;
@@ -25,12 +26,13 @@ impl Pooling {
         let (plan, pool) = (&self.plan, &self.plan.pool);
         let Some(contribution) = plan.input_gradient else { return };
         let Some((buffer, from)) = state.layer_gradients(plan.input, plan.output) else { return };
+        let [input_lanes, lanes] = [pool.storage[0].lanes(pool.input), pool.storage[1].lanes(pool.output)];
         let mut output = take(&mut state.gradients[buffer]);
         let shared = &*state;
-        workers.for_each(state.tiles, [Chunks::new(&mut output, pool.input.len())], [], |tile, [output], [], _| {
+        workers.for_each(state.tiles, [Chunks::new(&mut output, input_lanes)], [], |tile, [output], [], _| {
             let input = shared.mix(plan.input, true, tile..tile + 1).a.data;
-            let values = (input, shared.tensor(plan.output, pool.output.len(), tile..tile + 1));
-            let gradient = shared.gradient(from, pool.output.len(), tile..tile + 1);
+            let values = (input, shared.tensor(plan.output, lanes, tile..tile + 1));
+            let gradient = shared.gradient(from, lanes, tile..tile + 1);
             pool.backward(shared.set, values, gradient, contribution.accumulate, output);
         });
         state.gradients[buffer] = output;

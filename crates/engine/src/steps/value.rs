@@ -16,10 +16,10 @@ impl Store {
         self.add_shifts(state);
         let plan = &state.values[self.value].plan;
         let Some(tensor) = plan.stored.filter(|_| plan.kept_by.is_none() && !plan.is_tensor()) else { return };
-        let plane = plan.plane;
+        let (plane, lanes) = (plan.plane, plan.lanes());
         let mut output = take(&mut state.tensors[tensor]);
         let shared = &*state;
-        workers.for_each(state.tiles, [Chunks::new(&mut output, plane.len())], [], |tile, [output], [], _| {
+        workers.for_each(state.tiles, [Chunks::new(&mut output, lanes)], [], |tile, [output], [], _| {
             mix(shared.set, plane, 1, shared.mix(self.value, false, tile..tile + 1), output);
         });
         state.tensors[tensor] = output;
@@ -41,7 +41,7 @@ impl Store {
         if pass.adds.is_empty() && plan.bounds == Bounds::NONE && !has_norm {
             return;
         }
-        let (plane, buffer) = (plan.plane, gradient.buffer);
+        let (plane, lanes, buffer) = (plan.plane, plan.lanes(), gradient.buffer);
         let (last, early) = match pass.adds.split_last() {
             Some((&last, early)) => (Some(last), early.to_vec()),
             None => (None, Vec::new()),
@@ -54,22 +54,17 @@ impl Store {
         let shared = &*state;
         workers.reserve(3 * plane.channels);
         for add in early {
-            workers.for_each(
-                shared.tiles,
-                [Chunks::new(&mut output, plane.len())],
-                [],
-                |tile, [output], [], scratch| {
-                    let add = Some(shared.gradient(add, plane.len(), tile..tile + 1));
-                    let gradient = InputGradient { output, accumulate, add, finish: None };
-                    let value = shared.mix(self.value, true, tile..tile + 1);
-                    rectify(shared.set, Rectify { plane, tiles: 1, value, gradient }, scratch);
-                },
-            );
+            workers.for_each(shared.tiles, [Chunks::new(&mut output, lanes)], [], |tile, [output], [], scratch| {
+                let add = Some(shared.gradient(add, lanes, tile..tile + 1));
+                let gradient = InputGradient { output, accumulate, add, finish: None };
+                let value = shared.mix(self.value, true, tile..tile + 1);
+                rectify(shared.set, Rectify { plane, tiles: 1, value, gradient }, scratch);
+            });
             accumulate = true;
         }
         workers.for_each(
             shared.tiles,
-            [Chunks::new(&mut output, plane.len())],
+            [Chunks::new(&mut output, lanes)],
             [Chunks::new(&mut sums, sum_len)],
             |tile, [output], [sums], scratch| {
                 let gradient = input_gradient(shared, self.value, finish, tile..tile + 1, output, sums);

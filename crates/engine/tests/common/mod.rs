@@ -1,8 +1,10 @@
 //! A network and its oracle side by side.
 #![allow(dead_code)]
 
+pub mod graphs;
+
 use bidst_engine::oracle::{Oracle, OracleGradients};
-use bidst_engine::{InstructionSet, Network, Options, ProbeRequest};
+use bidst_engine::{InstructionSet, Network, Options, ProbeRequest, Storage};
 use bidst_model::Graph;
 
 /// A small generator, so that every case is the same everywhere.
@@ -71,7 +73,7 @@ pub fn pair(
 }
 
 pub fn options(batch_size: usize) -> Options {
-    Options { batch_size, threads: 1, instruction_set: None }
+    Options { batch_size, threads: 1, activations: Storage::F32, instruction_set: None }
 }
 
 pub fn batch(graph: &Graph, images: usize, random: &mut Random) -> (Vec<f32>, Vec<u32>) {

@@ -2,10 +2,12 @@
 
 use super::stream::{Entry, Pattern, Stream};
 use super::{Blocks, ConvShape, TILE, Window, addresses, band_rows, register_tiles};
-use crate::dispatch::{InstructionSet, fence, floats, floats_mut, load, prefetch, store, stream, with_tile};
+use crate::dispatch::{InstructionSet, fence, floats, floats_mut, load, store, with_tile};
 use crate::layout::{LANES, Lane, Plane};
 use crate::mix::{Bounds, Mix, Target, mixed_at};
+use crate::storage::{Element, Storage, with_storage};
 use pulp::{Simd, WithSimd};
+use std::marker::PhantomData;
 
 /// Visits of a weight per unit up to which its gradient is reduced at once instead of kept in lanes.
 const REDUCE_AT_ONCE: usize = 4;
@@ -33,7 +35,7 @@ pub struct BackwardPlan {
 pub struct BackwardUnit<'a> {
     /// The gradient of the raw output, zero in spare lanes.
     pub gradient: Mix<'a>,
-    /// The input values, as in the forward pass.
+    /// The input values, as in the forward pass, and stored as the gradients are.
     pub input: Mix<'a>,
     /// Where the gradient of the input goes; `None` if nobody needs it.
     pub input_gradient: Option<InputGradient<'a>>,
@@ -56,8 +58,8 @@ pub struct InputGradient<'a> {
 }
 
 impl InputGradient<'_> {
-    pub(crate) fn check(&self, plane: Plane, tiles: usize) {
-        let len = plane.len() * tiles;
+    pub(crate) fn check(&self, plane: Plane, storage: Storage, tiles: usize) {
+        let len = storage.lanes(plane) * tiles;
         assert!(self.output.len() >= len, "the gradient holds the unit's tiles");
         assert!(self.add.is_none_or(|add| add.len() >= len));
         let Some(finish) = &self.finish else { return };
@@ -204,23 +206,26 @@ impl BackwardPlan {
         assert_eq!(unit.weights.len(), self.entries());
         assert!(unit.scratch.len() >= self.scratch_len());
         if let Some(gradient) = &unit.input_gradient {
-            gradient.check(self.shape.input, self.unit);
+            gradient.check(self.shape.input, unit.input.storage, self.unit);
         }
-        set.run(Backward { plan: self, unit });
+        let storage = unit.input.storage;
+        assert_eq!(unit.gradient.storage, storage, "input and gradients are stored alike");
+        with_storage!(storage, E => set.run(Backward::<E> { plan: self, unit, element: PhantomData }));
     }
 }
 
-struct Backward<'p, 'a> {
+struct Backward<'p, 'a, E> {
     plan: &'p BackwardPlan,
     unit: BackwardUnit<'a>,
+    element: PhantomData<E>,
 }
 
-impl WithSimd for Backward<'_, '_> {
+impl<E: Element> WithSimd for Backward<'_, '_, E> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Backward { plan, mut unit } = self;
+        let Backward { plan, mut unit, .. } = self;
         let shape = &plan.shape;
         let (row_len, [down, right], [above, left]) = (plan.row_len(), shape.stride, shape.padding);
         // Two tiles are alive at once, so machines with sixteen registers take half the length.
@@ -240,7 +245,7 @@ impl WithSimd for Backward<'_, '_> {
             let first = ((top + above) / down) as isize - plan.reach as isize;
             let rows = ((bottom - 1 + above) / down) as isize + 1 - first;
             // SAFETY: `run` checked the operands, and the band holds that many rows.
-            unsafe { window.fill(simd, (first, rows as usize), &unit.gradient, None, packed) };
+            unsafe { window.fill::<S, E>(simd, (first, rows as usize), &unit.gradient, None, packed) };
             for row in top..bottom {
                 let slot = ((row + above) / down) - (top + above) / down;
                 for phase in 0..right {
@@ -271,8 +276,8 @@ impl WithSimd for Backward<'_, '_> {
                         // `run` checked everything else.
                         unsafe {
                             with_tile!(len, T => match dx {
-                                Some(ref dx) => tile.run::<S, T, true>(simd, start, gathered, to, Some(dx), parts, sums),
-                                None => tile.run::<S, T, false>(simd, start, gathered, to, None, parts, sums),
+                                Some(ref dx) => tile.run::<S, E, T, true>(simd, start, gathered, to, Some(dx), parts, sums),
+                                None => tile.run::<S, E, T, false>(simd, start, gathered, to, None, parts, sums),
                             });
                         }
                     }
@@ -322,13 +327,13 @@ impl Reads {
         Reads(reads)
     }
 
-    /// Fetches what the same tile will read one row on, `ahead` floats from `at`.
+    /// Fetches what the same tile will read one row on, `ahead` numbers behind `at`.
     #[inline(always)]
-    fn fetch<const T: usize>(&self, at: [usize; T], ahead: usize) {
+    fn fetch<E: Element, const T: usize>(&self, at: [usize; T], ahead: usize) {
         for data in self.0 {
             if !data.is_null() {
                 for at in at {
-                    prefetch(data.wrapping_add(at + ahead));
+                    E::prefetch(data, at + ahead);
                 }
             }
         }
@@ -377,7 +382,7 @@ impl RegisterTile<'_> {
     /// channel, `parts` a register tile per channel if there are blocks.
     #[inline(always)]
     #[allow(clippy::too_many_arguments)]
-    unsafe fn run<S: Simd, const T: usize, const DX: bool>(
+    unsafe fn run<S: Simd, E: Element, const T: usize, const DX: bool>(
         &self,
         simd: S,
         start: usize,
@@ -390,7 +395,7 @@ impl RegisterTile<'_> {
         let plan = self.plan;
         let plane = plan.shape.input;
         let stride = plan.shape.stride[1];
-        let origin = addresses::<T>(start, plan.unit, plane, self.row, |pixel| self.column + pixel * stride);
+        let origin = addresses::<E, T>(start, plan.unit, plane, self.row, |pixel| self.column + pixel * stride);
         let last = plan.blocks.count - 1;
         for lane in (0..LANES).step_by(S::F32_LANES) {
             let mut list = self.list;
@@ -401,10 +406,10 @@ impl RegisterTile<'_> {
                         *at += channel * plane.width * LANES + lane;
                     }
                     if block == 0 && lane == 0 {
-                        self.reads.fetch(at, plane.row_len() * LANES);
+                        self.reads.fetch::<E, T>(at, plane.row_len() * LANES);
                     }
                     // SAFETY: the addresses lie in the unit's tiles.
-                    let x: [S::f32s; T] = unsafe { mixed_at(simd, self.input, self.copy, channel, at) };
+                    let x: [S::f32s; T] = unsafe { mixed_at::<S, E, T>(simd, self.input, self.copy, channel, at) };
                     let mut dx = [simd.splat_f32s(0.0); T];
                     let part = parts.wrapping_add(channel * TILE * LANES + lane);
                     if DX && block > 0 {
@@ -424,7 +429,7 @@ impl RegisterTile<'_> {
                     } else if DX && let Some(epilogue) = epilogue {
                         let sums = sums.wrapping_add(3 * channel * LANES + lane);
                         // SAFETY: see the caller.
-                        unsafe { epilogue.finish::<S, T>(simd, channel, at, x, dx, sums) };
+                        unsafe { epilogue.finish::<S, E, T>(simd, channel, at, x, dx, sums) };
                     }
                 }
             }
@@ -551,7 +556,7 @@ impl Epilogue<'_> {
     /// # Safety
     /// The addresses lie in the unit's tiles; `sums` points at three lanes.
     #[inline(always)]
-    pub(crate) unsafe fn finish<S: Simd, const T: usize>(
+    pub(crate) unsafe fn finish<S: Simd, E: Element, const T: usize>(
         &self,
         simd: S,
         channel: usize,
@@ -564,12 +569,12 @@ impl Epilogue<'_> {
         unsafe {
             if self.accumulate {
                 for j in 0..T {
-                    g[j] = simd.add_f32s(g[j], load::<S>(self.output.add(at[j])));
+                    g[j] = simd.add_f32s(g[j], E::load::<S>(self.output, at[j]));
                 }
             }
             if let Some(add) = self.add {
                 for j in 0..T {
-                    g[j] = simd.add_f32s(g[j], load::<S>(add.add(at[j])));
+                    g[j] = simd.add_f32s(g[j], E::load::<S>(add, at[j]));
                 }
             }
             if self.masked {
@@ -581,14 +586,14 @@ impl Epilogue<'_> {
                 }
             }
             for j in 0..T {
-                stream::<S>(self.output.add(at[j]), g[j]);
+                E::stream::<S>(self.output, at[j], g[j]);
             }
             for (branch, norm) in self.norms.iter().enumerate() {
                 let Some(norm) = norm else { continue };
                 let (inverse, offset) = (simd.splat_f32s(norm.inverse[channel]), simd.splat_f32s(norm.offset[channel]));
                 let mut products = load::<S>(sums.add((1 + branch) * LANES));
                 for j in 0..T {
-                    let normal = simd.mul_add_e_f32s(load::<S>(floats(norm.z).add(at[j])), inverse, offset);
+                    let normal = simd.mul_add_e_f32s(E::load::<S>(floats(norm.z), at[j]), inverse, offset);
                     products = simd.mul_add_e_f32s(g[j], normal, products);
                 }
                 store::<S>(sums.add((1 + branch) * LANES), products);

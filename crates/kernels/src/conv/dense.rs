@@ -4,7 +4,9 @@ use super::{ConvShape, Window};
 use crate::dispatch::{InstructionSet, floats, load, parts};
 use crate::layout::Lane;
 use crate::mix::{Mix, Target, pack_row};
+use crate::storage::{Element, with_storage};
 use pulp::{Simd, WithSimd};
+use std::marker::PhantomData;
 
 /// Vectors of a plane's band that stay in L1 while a block of outputs and inputs meets over all taps.
 const BAND_VECTORS: usize = 64;
@@ -70,21 +72,24 @@ impl DenseGradientPlan {
         unit.input.check(self.shape.input, self.unit);
         assert_eq!(unit.weights.len(), self.shape.weight_len());
         assert!(unit.scratch.len() >= self.scratch_len());
-        set.run(DenseGradient { plan: self, unit });
+        let storage = unit.input.storage;
+        assert_eq!(unit.gradient.storage, storage, "input and gradient are stored alike");
+        with_storage!(storage, E => set.run(DenseGradient::<E> { plan: self, unit, element: PhantomData }));
     }
 }
 
-struct DenseGradient<'p, 'a> {
+struct DenseGradient<'p, 'a, E> {
     plan: &'p DenseGradientPlan,
     unit: DenseGradientUnit<'a>,
+    element: PhantomData<E>,
 }
 
-impl WithSimd for DenseGradient<'_, '_> {
+impl<E: Element> WithSimd for DenseGradient<'_, '_, E> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let DenseGradient { plan, unit } = self;
+        let DenseGradient { plan, unit, .. } = self;
         let shape = &plan.shape;
         let (input_row, gradient_row) = (plan.input_row(), plan.gradient_row());
         let (inputs, gradients) = unit.scratch.split_at_mut(plan.input_rows(plan.band) * input_row);
@@ -94,11 +99,13 @@ impl WithSimd for DenseGradient<'_, '_> {
             let rows = plan.band.min(shape.output.height - top);
             let first = (top * shape.stride[0]) as isize - shape.padding[0] as isize;
             // SAFETY: `run` checked the operands, and the band holds that many rows.
-            unsafe { window.fill(simd, (first, plan.input_rows(rows)), &unit.input, None, inputs) };
+            unsafe { window.fill::<S, E>(simd, (first, plan.input_rows(rows)), &unit.input, None, inputs) };
             for row in 0..rows {
                 let slot = &mut gradients[row * gradient_row..][..gradient_row];
                 // SAFETY: as above.
-                unsafe { pack_row(simd, &unit.gradient, None, shape.output, Some(top + row), plan.gradient, slot) };
+                unsafe {
+                    pack_row::<S, E>(simd, &unit.gradient, None, shape.output, Some(top + row), plan.gradient, slot)
+                };
             }
             let band = Band { plan, inputs, gradients, rows };
             match S::REGISTER_COUNT >= 32 {

@@ -2,10 +2,12 @@
 
 use super::stream::{Pattern, Stream};
 use super::{Blocks, ConvShape, TILE, Window, addresses, band_rows, register_tiles};
-use crate::dispatch::{InstructionSet, fence, floats, floats_mut, load, store, stream, with_tile};
+use crate::dispatch::{InstructionSet, fence, floats, floats_mut, load, store, with_tile};
 use crate::layout::{LANES, Lane, Plane};
 use crate::mix::{Mix, Target};
+use crate::storage::{Element, with_storage};
 use pulp::{Simd, WithSimd};
+use std::marker::PhantomData;
 
 /// What the forward pass of one convolution knows ahead.
 #[derive(Debug)]
@@ -27,7 +29,7 @@ pub struct ForwardUnit<'a> {
     pub keep: Option<&'a mut [Lane]>,
     /// Added per output channel; empty for none.
     pub bias: &'a [f32],
-    /// Raw output of the unit's tiles.
+    /// Raw output of the unit's tiles, stored as the input is.
     pub output: &'a mut [Lane],
     /// Per output channel Σz and Σz² over the live lanes, `[sum, sum of squares]` each; empty if nobody asks.
     pub moments: &'a mut [f32],
@@ -88,27 +90,30 @@ impl ForwardPlan {
     pub fn run(&self, set: InstructionSet, unit: ForwardUnit<'_>) {
         let outputs = self.shape.output.channels;
         unit.input.check(self.shape.input, self.unit);
-        assert!(unit.output.len() >= self.shape.output.len() * self.unit, "output holds the unit's tiles");
-        assert!(unit.keep.as_ref().is_none_or(|keep| keep.len() >= self.shape.input.len() * self.unit));
+        let storage = unit.input.storage;
+        let lens = [self.shape.input, self.shape.output].map(|plane| storage.lanes(plane) * self.unit);
+        assert!(unit.output.len() >= lens[1], "output holds the unit's tiles");
+        assert!(unit.keep.as_ref().is_none_or(|keep| keep.len() >= lens[0]));
         assert!(unit.bias.is_empty() || unit.bias.len() == outputs);
         assert!(unit.moments.is_empty() || unit.moments.len() == 2 * outputs);
         assert!(unit.masks.is_empty() || unit.masks.len() >= self.unit);
         assert!(unit.scratch.len() >= self.scratch_len());
-        set.run(Forward { plan: self, unit });
+        with_storage!(storage, E => set.run(Forward::<E> { plan: self, unit, element: PhantomData }));
     }
 }
 
-struct Forward<'p, 'a> {
+struct Forward<'p, 'a, E> {
     plan: &'p ForwardPlan,
     unit: ForwardUnit<'a>,
+    element: PhantomData<E>,
 }
 
-impl WithSimd for Forward<'_, '_> {
+impl<E: Element> WithSimd for Forward<'_, '_, E> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Forward { plan, mut unit } = self;
+        let Forward { plan, mut unit, .. } = self;
         let shape = &plan.shape;
         let (row_len, [down, _]) = (plan.row_len(), shape.stride);
         let (packed, rest) = unit.scratch.split_at_mut(plan.packed_len());
@@ -121,7 +126,7 @@ impl WithSimd for Forward<'_, '_> {
             let first = (top * down) as isize - shape.padding[0] as isize;
             let needed = (first, (rows - 1) * down + shape.kernel[0]);
             // SAFETY: `run` checked the operands, and the band holds that many rows.
-            unsafe { window.fill(simd, needed, &unit.input, keep, packed) };
+            unsafe { window.fill::<S, E>(simd, needed, &unit.input, keep, packed) };
             for row in 0..rows {
                 let origin = &packed[row * down * row_len..];
                 for (start, len) in register_tiles(shape.output.width * plan.unit, TILE) {
@@ -131,7 +136,7 @@ impl WithSimd for Forward<'_, '_> {
                     let sums = (!unit.moments.is_empty()).then_some(floats_mut(sums));
                     // SAFETY: offsets of the stream stay inside the packed band by construction of the plan; `run`
                     // checked the output and the masks.
-                    unsafe { with_tile!(len, T => tile.run::<S, T>(simd, x, output, parts, sums)) };
+                    unsafe { with_tile!(len, T => tile.run::<S, E, T>(simd, x, output, parts, sums)) };
                 }
             }
         }
@@ -155,7 +160,7 @@ impl RegisterTile<'_> {
     /// `x` is the tile's origin in the packed band; `output` and `sums` hold the unit's tiles and all channels; `parts` holds
     /// a register tile per channel if there are blocks.
     #[inline(always)]
-    unsafe fn run<S: Simd, const T: usize>(
+    unsafe fn run<S: Simd, E: Element, const T: usize>(
         &self,
         simd: S,
         x: *const f32,
@@ -164,7 +169,7 @@ impl RegisterTile<'_> {
         sums: Option<*mut f32>,
     ) {
         let plane: Plane = self.plan.shape.output;
-        let at = addresses::<T>(self.start, self.plan.unit, plane, self.row, |pixel| pixel);
+        let at = addresses::<E, T>(self.start, self.plan.unit, plane, self.row, |pixel| pixel);
         let Stream { starts, entries, .. } = &self.plan.stream;
         let last = self.plan.blocks.count - 1;
         for lane in (0..LANES).step_by(S::F32_LANES) {
@@ -200,7 +205,7 @@ impl RegisterTile<'_> {
                     let channel_at = channel * plane.width * LANES + lane;
                     for j in 0..T {
                         // SAFETY: the address lies in the unit's output.
-                        unsafe { stream::<S>(output.add(at[j] + channel_at), z[j]) };
+                        unsafe { E::stream::<S>(output, at[j] + channel_at, z[j]) };
                     }
                     if let Some(sums) = sums {
                         // SAFETY: two lanes per channel.

@@ -1,7 +1,7 @@
 //! Convolutions of every geometry and density.
 
-use super::{Batch, Exact, Numbers};
-use bidst_kernels::{ConvShape, Plane, reference, tiles};
+use super::{Batch, Exact, Numbers, draw_storage};
+use bidst_kernels::{ConvShape, Plane, Storage, reference, tiles};
 
 /// Multiply-adds that the oracle may spend on one case.
 const BUDGET: usize = 150_000;
@@ -13,6 +13,7 @@ pub struct Convolution {
     pub images: usize,
     pub unit: usize,
     pub grid: bool,
+    pub storage: Storage,
     pub weights: Weights,
 }
 
@@ -42,11 +43,13 @@ impl Convolution {
         let unit = if numbers.one_in(4) { numbers.between(1, 3) } else { shape.tiles_per_unit(tiles(images)) };
         let grid = numbers.one_in(4);
         let weights = Weights::draw(numbers, &shape, grid);
-        Convolution { shape, images: images.min(unit * bidst_kernels::LANES), unit, grid, weights }
+        let storage = draw_storage(numbers);
+        Convolution { shape, images: images.min(unit * bidst_kernels::LANES), unit, grid, storage, weights }
     }
 
     pub fn input(&self) -> Batch {
-        Batch { plane: self.shape.input, images: self.images, tiles: self.unit, grid: self.grid }
+        let Convolution { shape, images, unit: tiles, grid, storage, .. } = *self;
+        Batch { plane: shape.input, images, tiles, grid, storage }
     }
 
     pub fn output(&self) -> Batch {

@@ -1,8 +1,8 @@
 //! Results in f64, the error that f32 may add to them, and the comparison.
 
 use super::{Batch, Numbers};
-use bidst_kernels::InstructionSet;
 use bidst_kernels::reference::{BatchNormShape, batch_norm_statistics};
+use bidst_kernels::{InstructionSet, Storage};
 use std::fmt::Debug;
 
 /// Random cases of every kernel on every instruction set.
@@ -86,12 +86,27 @@ impl Agreement {
 
     /// Compares what `set` computed with the exact result.
     pub fn check(&mut self, set: InstructionSet, what: &str, about: &dyn Debug, got: &[f32], exact: &Exact) {
+        self.check_stored(set, what, about, got, exact, (Storage::F32, 1));
+    }
+
+    /// [`Agreement::check`] for what was rounded by being stored so many times.
+    pub fn check_stored(
+        &mut self,
+        set: InstructionSet,
+        what: &str,
+        about: &dyn Debug,
+        got: &[f32],
+        exact: &Exact,
+        (storage, times): (Storage, usize),
+    ) {
+        let rounding = if storage == Storage::Bf16 { times as f64 / 256.0 } else { 0.0 };
         let Agreement { kernel, case, .. } = *self;
         let place = || format!("{kernel} on {}, case {case}, {about:?}: {what}", set.name());
         assert_eq!(got.len(), exact.values.len(), "{}: length", place());
         let mut worst = 0f64;
         for (at, (&got, &value)) in got.iter().zip(&exact.values).enumerate() {
-            let (error, bound) = ((f64::from(got) - value).abs(), exact.bound(at));
+            let bound = (1.0 + rounding) * exact.bound(at) + rounding * exact.magnitudes[at];
+            let error = (f64::from(got) - value).abs();
             assert!(error <= bound, "{}[{at}] is {got}, must be {value} within {bound:e}", place());
             worst = worst.max(error / bound.max(f64::MIN_POSITIVE));
         }

@@ -85,8 +85,8 @@ impl Gradient {
         expected: &Expected,
         kernel: impl FnOnce(InputGradient<'_>),
     ) {
-        let Batch { plane, images, tiles, .. } = self.batch;
-        let mut output = self.held.as_ref().map_or_else(|| poison(tiles * plane.len()), |held| held.tiles.clone());
+        let Batch { storage, .. } = self.batch;
+        let mut output = self.held.as_ref().map_or_else(|| poison(self.batch.lanes()), |held| held.tiles.clone());
         let mut sums = vec![f32::NAN; expected.sums.as_ref().map_or(0, |sums| sums.values.len())];
         kernel(InputGradient {
             output: &mut output,
@@ -98,8 +98,8 @@ impl Gradient {
                 sums: &mut sums,
             }),
         });
-        let got = images_of(&output, plane, images);
-        agreement.check(set, "input gradient", &self.batch, &got, &expected.gradient);
+        let got = images_of(&output, self.batch);
+        agreement.check_stored(set, "input gradient", &self.batch, &got, &expected.gradient, (storage, 1));
         assert!(spare_lanes_are_zero(&output, self.batch), "{:?}: spare lanes", self.batch);
         if let Some(exact) = &expected.sums {
             agreement.check(set, "sums of the input gradient", &self.batch, &sums, exact);

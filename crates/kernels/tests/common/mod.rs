@@ -12,7 +12,7 @@ pub use gradient::Gradient;
 pub use recipe::Recipe;
 pub use tensor::{Tensor, images_of, junk, masks, poison, spare_lanes_are_zero};
 
-use bidst_kernels::{LANES, Lane, Plane, tiles};
+use bidst_kernels::{LANES, Lane, Plane, Storage, tiles};
 
 /// SplitMix64 (Steele et al., 2014).
 pub struct Numbers(u64);
@@ -75,6 +75,7 @@ pub struct Batch {
     pub images: usize,
     pub tiles: usize,
     pub grid: bool,
+    pub storage: Storage,
 }
 
 impl Batch {
@@ -83,11 +84,17 @@ impl Batch {
         let [channels, height, width] = [20, 7, 7].map(|most| numbers.between(1, most));
         let images = numbers.between(1, 40);
         let tiles = tiles(images) + usize::from(numbers.one_in(4));
-        Batch { plane: Plane { channels, height, width }, images, tiles, grid: numbers.one_in(4) }
+        let plane = Plane { channels, height, width };
+        Batch { plane, images, tiles, grid: numbers.one_in(4), storage: draw_storage(numbers) }
     }
 
     pub fn with(self, plane: Plane) -> Batch {
         Batch { plane, ..self }
+    }
+
+    /// Lanes of the unit.
+    pub fn lanes(&self) -> usize {
+        self.tiles * self.storage.lanes(self.plane)
     }
 
     pub fn has_spare_lanes(&self) -> bool {
@@ -106,4 +113,9 @@ impl Batch {
             false => Vec::new(),
         }
     }
+}
+
+/// One of both storages.
+pub fn draw_storage(numbers: &mut Numbers) -> Storage {
+    numbers.pick(&[Storage::F32, Storage::Bf16])
 }

@@ -50,6 +50,7 @@ impl Recipe {
             shift: &self.shift,
             bounds: self.bounds,
             masks,
+            storage: self.batch.storage,
         }
     }
 

@@ -1,7 +1,7 @@
 //! Images in both layouts, with spare lanes that betray who reads them.
 
 use super::{Batch, Numbers};
-use bidst_kernels::{LANES, Lane, Plane, images_from_tile, tile_from_images};
+use bidst_kernels::{LANES, Lane, images_from_tile, tile_from_images};
 
 /// What spare lanes hold where nobody may count on them.
 pub fn junk() -> f32 {
@@ -22,13 +22,19 @@ pub struct Tensor {
 impl Tensor {
     /// Random images; spare lanes hold `spare`.
     pub fn draw(numbers: &mut Numbers, batch: Batch, spare: f32) -> Tensor {
-        let images = numbers.values(batch.images * batch.plane.len(), batch.grid);
-        let mut tiles = vec![Lane([spare; LANES]); batch.tiles * batch.plane.len()];
-        let parts = images.chunks(LANES * batch.plane.len());
-        for (images, tile) in parts.zip(tiles.chunks_exact_mut(batch.plane.len())) {
-            tile_from_images(images, batch.plane, tile);
-            let live = images.len() / batch.plane.len();
-            tile.iter_mut().for_each(|lane| lane.0[live..].fill(spare));
+        let Batch { plane, storage, .. } = batch;
+        let images = numbers.values(batch.images * plane.len(), batch.grid);
+        let images: Vec<f32> = images.into_iter().map(|value| storage.round(value)).collect();
+        let mut tiles = poison(batch.lanes());
+        for (index, tile) in tiles.chunks_exact_mut(storage.lanes(plane)).enumerate() {
+            let from = (index * LANES).min(batch.images) * plane.len();
+            let live = live(batch.images, index);
+            tile_from_images(&images[from..from + live * plane.len()], plane, storage, tile);
+            for at in 0..plane.len() {
+                let mut element = storage.get(tile, at);
+                element.0[live..].fill(spare);
+                storage.set(tile, at, element);
+            }
         }
         Tensor { images, tiles }
     }
@@ -39,20 +45,23 @@ pub fn masks(images: usize, tiles: usize) -> Vec<Lane> {
     (0..tiles).map(|tile| Lane::mask(live(images, tile))).collect()
 }
 
-/// The first `images` images of a unit's tiles.
-pub fn images_of(tiles: &[Lane], plane: Plane, images: usize) -> Vec<f32> {
-    let mut all = vec![0.0; images * plane.len()];
-    for (images, tile) in all.chunks_mut(LANES * plane.len()).zip(tiles.chunks_exact(plane.len())) {
-        images_from_tile(tile, plane, images);
+/// The live images of a unit's tiles.
+pub fn images_of(tiles: &[Lane], batch: Batch) -> Vec<f32> {
+    let Batch { plane, storage, .. } = batch;
+    let mut all = vec![0.0; batch.images * plane.len()];
+    for (images, tile) in all.chunks_mut(LANES * plane.len()).zip(tiles.chunks_exact(storage.lanes(plane))) {
+        images_from_tile(tile, plane, storage, images);
     }
     all
 }
 
 pub fn spare_lanes_are_zero(tiles: &[Lane], batch: Batch) -> bool {
-    let spare_is_zero = |(tile, lanes): (usize, &[Lane])| {
-        lanes.iter().all(|lane| lane.0[live(batch.images, tile)..].iter().all(|&value| value == 0.0))
+    let Batch { plane, storage, images, .. } = batch;
+    let spare_is_zero = |(index, tile): (usize, &[Lane])| {
+        let spare = |at: usize| storage.get(tile, at).0[live(images, index)..].iter().all(|&value| value == 0.0);
+        (0..plane.len()).all(spare)
     };
-    tiles.chunks_exact(batch.plane.len()).enumerate().all(spare_is_zero)
+    tiles.chunks_exact(storage.lanes(plane)).enumerate().all(spare_is_zero)
 }
 
 fn live(images: usize, tile: usize) -> usize {

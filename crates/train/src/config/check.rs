@@ -101,6 +101,7 @@ const CHOICES: &[Choices] = &[
     ("algorithm.name", || algorithms::list().iter().map(|entry| entry.name).collect()),
     ("optim.schedule", || vec!["cosine", "multistep"]),
     ("sparsity.distribution", || vec!["uniform", "erk"]),
+    ("engine.activations", || vec!["f32", "bf16"]),
 ];
 
 /// Checks keys and types of `settings` against `reference` (in which every key is present), names against their lists,

@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use bidst_data::Augment;
+use bidst_engine::Storage;
 use bidst_topology::{Distribution, algorithms};
 use serde::{Deserialize, Serialize};
 
@@ -36,6 +37,8 @@ pub struct Config {
     pub sparsity: Sparsity,
     /// How the pattern of non-zeros is learned.
     pub algorithm: Algorithm,
+    /// How the network computes.
+    pub engine: Engine,
 }
 
 /// `[run]`
@@ -137,6 +140,35 @@ pub struct Algorithm {
     /// Its parameters, as `bidst algorithms NAME` lists them.
     #[serde(flatten)]
     pub parameters: toml::Table,
+}
+
+/// `[engine]`
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Engine {
+    /// How activations and their gradients are stored: `f32` (the default) or `bf16`, which halves their memory and its
+    /// traffic. Arithmetic is f32 either way, and so are weights.
+    pub activations: Activations,
+}
+
+/// A number format of activations.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Activations {
+    /// 32 bits.
+    #[default]
+    F32,
+    /// The upper 16 of them, rounded to nearest even.
+    Bf16,
+}
+
+impl From<Activations> for Storage {
+    fn from(activations: Activations) -> Storage {
+        match activations {
+            Activations::F32 => Storage::F32,
+            Activations::Bf16 => Storage::Bf16,
+        }
+    }
 }
 
 impl Default for Run {
