@@ -15,7 +15,7 @@ use common::{
 fn a_tile_holds_every_pixel_at_its_place_and_zeros_in_its_spare_lanes() {
     agree("tile", |numbers, _| {
         let batch = Batch { tiles: 1, images: numbers.between(1, LANES), ..Batch::draw(numbers) };
-        let Batch { plane, images: count, storage, .. } = batch;
+        let Batch { plane, storage, .. } = batch;
         let images = Tensor::draw(numbers, batch, 0.0).images;
         let mut tile = poison(batch.lanes());
         tile_from_images(&images, plane, storage, &mut tile);

@@ -4,6 +4,7 @@ mod common;
 
 use bidst_topology::algorithms;
 use bidst_train::checkpoint;
+use bidst_train::config::Activations;
 use bidst_train::export::{About, ModelFile};
 use bidst_train::trainer::{Event, Trainer};
 use bidst_train::{Config, TrainError};

@@ -1,10 +1,10 @@
 //! Which number format each tensor has in memory.
 //!
 //! A convolution's input, output and gradients are stored alike, and so are the terms of a value: such tensors form a
-//! family. A family with a 1×1 plane in it (what leaves the last pooling, linear layers, the logits) is f32 always; it is small.
+//! family. The family of the logits (the linear layers) is f32 always, and so is what is flat; they are small.
 
 use super::{Plan, StepPlan};
-use bidst_kernels::{Plane, PoolKind, Storage};
+use bidst_kernels::{PoolKind, Storage};
 use std::collections::BTreeSet;
 
 /// Fills in the storage of all values and tensors, `wanted` wherever it may be.
@@ -20,8 +20,10 @@ pub(super) fn plan(plan: &mut Plan, wanted: Storage) {
             unite(&mut family, plan.values[conv.input].terms[0].tensor, conv.output);
         }
     }
-    let pixel = |(tensor, plane): (usize, &Plane)| (plane.height * plane.width == 1).then_some(family[tensor]);
-    let mut full: BTreeSet<usize> = plan.tensors.iter().enumerate().filter_map(pixel).collect();
+    let flat =
+        |step: &StepPlan| if let StepPlan::Flatten(flatten) = step { Some(family[flatten.output]) } else { None };
+    let mut full: BTreeSet<usize> = plan.steps.iter().filter_map(flat).collect();
+    full.insert(family[plan.values[plan.output].terms[0].tensor]);
     // A maximum must be found again in its window: a step that only reads f32 does not store less.
     for step in &plan.steps {
         if let StepPlan::Pool(step) = step
