@@ -18,6 +18,40 @@ impl fmt::Display for UsageError {
 
 impl std::error::Error for UsageError {}
 
+/// A signal ended the work, in good order.
+#[derive(Debug)]
+pub struct Interrupted {
+    /// The exit code that stands for the signal.
+    pub code: u8,
+    /// How to go on.
+    pub advice: String,
+}
+
+impl fmt::Display for Interrupted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "stopped by a signal; {}", self.advice)
+    }
+}
+
+impl std::error::Error for Interrupted {}
+
+/// Some runs of a comparison ended with errors, which were shown.
+#[derive(Debug)]
+pub struct RunsFailed {
+    /// How many.
+    pub failed: usize,
+    /// How many of them diverged.
+    pub diverged: usize,
+}
+
+impl fmt::Display for RunsFailed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of the runs failed, {} of them diverged; the table says why", self.failed, self.diverged)
+    }
+}
+
+impl std::error::Error for RunsFailed {}
+
 /// Prints the error, if there is one. A reader that went away (`bidst ... | head`) is none.
 pub fn report(result: anyhow::Result<()>) -> ExitCode {
     let Err(error) = result else { return ExitCode::SUCCESS };
@@ -36,8 +70,14 @@ fn code(error: &anyhow::Error) -> u8 {
     if error.is::<UsageError>() {
         return 2;
     }
+    if let Some(interrupted) = error.downcast_ref::<Interrupted>() {
+        return interrupted.code;
+    }
+    if let Some(RunsFailed { failed, diverged }) = error.downcast_ref() {
+        return if failed == diverged { 3 } else { 1 };
+    }
     match error.downcast_ref::<TrainError>() {
-        Some(E::Config(_) | E::Model { .. } | E::Distribution(_) | E::CannotResume { .. }) => 2,
+        Some(E::Config(_) | E::Model { .. } | E::Distribution(_) | E::CannotResume { .. } | E::RunChanged { .. }) => 2,
         Some(E::Diverged { .. }) => 3,
         Some(E::Data(_) | E::ModelFile { .. } | E::Checkpoint { .. } | E::State { .. }) => 4,
         _ => 1,

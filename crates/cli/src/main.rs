@@ -1,12 +1,14 @@
 //! `bidst`: train sparse networks from the command line.
 //!
-//! Parse, run, map the error to an exit code: 0 done, 1 failed, 2 usage or configuration, 3 diverged, 4 bad data.
+//! Parse, run, map the error to an exit code: 0 done, 1 failed, 2 usage or configuration, 3 diverged, 4 bad data, 128 and
+//! the number of a signal.
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
 mod cmd;
 mod exit;
 mod progress;
+mod signals;
 mod text;
 
 use std::process::ExitCode;
@@ -25,7 +27,8 @@ struct Cli {
     demo: cmd::demo::Args,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 usage or configuration, 3 diverged, 4 bad or missing data.";
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 usage or configuration, 3 diverged, 4 bad or missing data, \
+                          130 or 143 stopped by a signal.";
 
 #[derive(Subcommand)]
 enum Verb {
@@ -34,6 +37,7 @@ enum Verb {
     Inspect(cmd::inspect::Args),
     Algorithms(cmd::algorithms::Args),
     Bench(cmd::bench::Args),
+    Compare(cmd::compare::Args),
 }
 
 fn main() -> ExitCode {
@@ -45,6 +49,7 @@ fn main() -> ExitCode {
         Some(Verb::Inspect(args)) => cmd::inspect::run(&args),
         Some(Verb::Algorithms(args)) => cmd::algorithms::run(&args),
         Some(Verb::Bench(args)) => cmd::bench::run(&args),
+        Some(Verb::Compare(args)) => cmd::compare::run(&args),
     };
     exit::report(result)
 }

@@ -28,7 +28,7 @@ pub enum Mode {
 
 impl Mode {
     /// What is shown: `Auto` decided.
-    fn resolved(self) -> Mode {
+    pub fn resolved(self) -> Mode {
         match self {
             Mode::Auto if io::stderr().is_terminal() => Mode::Auto,
             Mode::Auto => Mode::Plain,

@@ -76,6 +76,16 @@ pub enum EngineError {
         /// Number of logits.
         classes: usize,
     },
+    /// A gradient of the logits that does not fit them.
+    #[error("a gradient of {given} values was given for the logits of {images} images in {classes} classes")]
+    Head {
+        /// Values given.
+        given: usize,
+        /// Images in the batch.
+        images: usize,
+        /// Number of logits of one image.
+        classes: usize,
+    },
     /// A change of pattern that is not one.
     #[error("change of {weight}: {what} {position}")]
     Change {

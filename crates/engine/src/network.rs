@@ -193,6 +193,33 @@ impl Network {
         Ok(output)
     }
 
+    /// Forward pass of `count` images, and a backward pass from the gradient of the logits that `head` makes of the
+    /// logits, both `[count, classes]`. Batch norm takes the statistics of the batch if `training`, else the running ones.
+    ///
+    /// Leaves gradients in the weights and vectors; in training, moves the running statistics of batch norm.
+    ///
+    /// # Errors
+    /// If the batch does not fit the network, or the gradient the logits.
+    pub fn backward_from(
+        &mut self,
+        images: &[f32],
+        count: usize,
+        training: bool,
+        head: impl FnOnce(&[f32]) -> Vec<f32>,
+    ) -> Result<(), EngineError> {
+        self.check_images(images, count)?;
+        self.forward(images, count, training);
+        let gradient = head(&self.read_logits(count));
+        if gradient.len() != count * self.classes {
+            return Err(EngineError::Head { given: gradient.len(), images: count, classes: self.classes });
+        }
+        self.write_logits_gradient(&gradient);
+        for step in self.steps.iter_mut().rev() {
+            step.backward(&mut self.state, &mut self.workers);
+        }
+        Ok(())
+    }
+
     /// Loss and accuracy of one batch with the running statistics; changes nothing.
     ///
     /// # Errors
@@ -210,13 +237,7 @@ impl Network {
     pub fn logits(&mut self, images: &[f32], count: usize) -> Result<Vec<f32>, EngineError> {
         self.check_images(images, count)?;
         self.forward(images, count, false);
-        let plane = Plane { channels: self.classes, height: 1, width: 1 };
-        let mut logits = vec![0.0; count * self.classes];
-        for (tile, logits) in logits.chunks_mut(LANES * self.classes).enumerate() {
-            let mix = self.state.mix(self.output, true, tile..tile + 1);
-            images_from_tile(mix.a.data, plane, mix.storage, logits);
-        }
-        Ok(logits)
+        Ok(self.read_logits(count))
     }
 
     /// Moves weights and vectors along their gradients.
@@ -272,6 +293,27 @@ impl Network {
         let conv_bytes = |step: &Step| if let Step::Conv(conv) = step { conv.index_bytes() } else { 0 };
         memory.plan_bytes = self.steps.iter().map(conv_bytes).sum();
         memory
+    }
+
+    fn read_logits(&self, count: usize) -> Vec<f32> {
+        let plane = Plane { channels: self.classes, height: 1, width: 1 };
+        let mut logits = vec![0.0; count * self.classes];
+        for (tile, logits) in logits.chunks_mut(LANES * self.classes).enumerate() {
+            let mix = self.state.mix(self.output, true, tile..tile + 1);
+            images_from_tile(mix.a.data, plane, mix.storage, logits);
+        }
+        logits
+    }
+
+    /// Puts the gradient of the logits where the backward pass begins; spare lanes are 0.
+    fn write_logits_gradient(&mut self, gradient: &[f32]) {
+        let plan = self.state.values[self.output].plan.gradient.as_ref();
+        let Some(buffer) = plan.map(|gradient| gradient.buffer) else { return };
+        let plane = Plane { channels: self.classes, height: 1, width: 1 };
+        let mut images = gradient.chunks(LANES * self.classes);
+        for lanes in self.state.gradients[buffer].chunks_exact_mut(self.classes).take(self.state.tiles) {
+            tile_from_images(images.next().unwrap_or_default(), plane, Storage::F32, lanes);
+        }
     }
 
     fn check_images(&self, images: &[f32], count: usize) -> Result<(), EngineError> {

@@ -1,6 +1,6 @@
 //! The interface between a training loop and an algorithm that moves the mask.
 
-use crate::{Change, State, StateError};
+use crate::{Change, Pattern, Scorer, StartError, State, StateError};
 
 /// A weight tensor whose pattern the algorithm owns.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -9,15 +9,29 @@ pub struct LayerSpec {
     pub name: String,
     /// `[O, I, KH, KW]` or `[O, I]`; flat indices are row-major over it.
     pub shape: Vec<usize>,
-    /// Non-zeros at the start of training.
+    /// Non-zeros at the start of training; see [`Card::start`](crate::algorithms::Card::start).
     pub nnz: usize,
+    /// Non-zeros that the run's sparsity allows this layer.
+    pub target: usize,
+    /// What its masks look like, from the first to the last; see [`Card::start`](crate::algorithms::Card::start).
+    pub pattern: Pattern,
 }
 
 impl LayerSpec {
+    /// An unstructured layer that starts with what it is allowed.
+    pub fn new(name: impl Into<String>, shape: Vec<usize>, nnz: usize) -> Self {
+        Self { name: name.into(), shape, nnz, target: nnz, pattern: Pattern::Unstructured }
+    }
+
     /// Number of positions: the product of the shape.
     #[allow(clippy::len_without_is_empty)]
     pub fn len(&self) -> usize {
         self.shape.iter().product()
+    }
+
+    /// Whether the sorted positions `active` still have the layer's pattern after a (checked) change.
+    pub fn keeps_pattern(&self, active: &[u32], change: &Change) -> bool {
+        self.pattern == Pattern::Unstructured || self.pattern.holds(&self.shape, &change.applied_to(active))
     }
 }
 
@@ -73,6 +87,8 @@ pub enum Budget {
     PerLayer,
     /// Only the sum over layers is kept.
     Total,
+    /// The sum over layers follows a schedule: after this decision it is exactly this.
+    Scheduled(usize),
 }
 
 /// What an algorithm may know of the run it is built for.
@@ -90,19 +106,39 @@ pub struct Context<'a> {
     pub weight_decay: f32,
     /// First (peak) learning rate of the optimiser.
     pub learning_rate: f32,
+    /// Momentum coefficient of the optimiser.
+    pub momentum: f32,
     /// Images per step.
     pub batch_size: usize,
 }
 
 /// A dynamic-sparse-training algorithm.
 ///
-/// For every step (0-based) the loop calls, in this order: [`needs`](Self::needs) per layer, the forward and backward
-/// pass, [`observe`](Self::observe), then [`decides_at`](Self::decides_at). Unless this is a decision and
-/// [`replaces_weight_step`](Self::replaces_weight_step), the optimiser moves the weights; at a decision
+/// Before step 0, and not in a resumed run, the loop lets an algorithm that [`prunes_at_start`](Self::prunes_at_start) do
+/// so. For every step (0-based) it calls, in this order: [`begin`](Self::begin), [`needs`](Self::needs) per layer, the
+/// forward and backward pass, [`observe`](Self::observe), then [`decides_at`](Self::decides_at). Unless this is a
+/// decision and [`replaces_weight_step`](Self::replaces_weight_step), the optimiser moves the weights; at a decision
 /// [`update`](Self::update) follows, with the weights as they are then and the gradients of this step.
 pub trait Algorithm: Send {
     /// The name it is listed under.
     fn name(&self) -> &'static str;
+
+    /// Whether the algorithm chooses the first mask itself, in [`at_start`](Self::at_start).
+    fn prunes_at_start(&self) -> bool {
+        false
+    }
+
+    /// Cuts the first masks down, once, before step 0: one change per layer, which drops positions and leaves exactly the
+    /// sum of [`LayerSpec::target`] in all layers together. The views hold the first weights and no gradients.
+    ///
+    /// # Errors
+    /// If the network cannot be scored, or the scores are no numbers.
+    fn at_start(&mut self, layers: &[LayerView<'_>], _scorer: &mut dyn Scorer) -> Result<Vec<Change>, StartError> {
+        Ok(vec![Change::default(); layers.len()])
+    }
+
+    /// Tells the learning rate of a step, before anything else of it.
+    fn begin(&mut self, _step: u64, _learning_rate: f32) {}
 
     /// Which weight gradients `step` must deliver for layer number `layer`. Ask before the backward pass: after a
     /// decision the answer is about the next steps.
@@ -134,8 +170,8 @@ pub trait Algorithm: Send {
     /// Takes the decision of `step`: one change per layer; all empty if the decision is refused.
     fn update(&mut self, step: u64, layers: &[LayerView<'_>]) -> Vec<Change>;
 
-    /// What [`update`](Self::update) keeps constant.
-    fn budget(&self) -> Budget {
+    /// What [`update`](Self::update) at `step` keeps constant, or leaves.
+    fn budget(&self, _step: u64) -> Budget {
         Budget::PerLayer
     }
 

@@ -155,6 +155,38 @@ fn round_to_total(quotas: &[f64], lens: &[usize], total: usize) -> Vec<usize> {
     counts
 }
 
+/// Hands `total` out to layers in proportion to `shares`, at most `capacity` each: whole parts first, then one more for
+/// the largest remainders, lower layer first. What a full layer cannot take goes to the others in the same way. Shares
+/// that are negative or not numbers count as 0; layers whose shares are all 0 count alike. Adds up to `total`, or to
+/// what all layers can take if that is less.
+pub fn apportion(shares: &[f64], capacity: &[usize], total: usize) -> Vec<usize> {
+    let mut given = vec![0; capacity.len()];
+    let mut rest = total.min(capacity.iter().sum());
+    while rest > 0 {
+        let open: Vec<usize> = (0..capacity.len()).filter(|&layer| given[layer] < capacity[layer]).collect();
+        let share = |layer: usize| if shares[layer] > 0.0 && shares[layer].is_finite() { shares[layer] } else { 0.0 };
+        let sum: f64 = open.iter().map(|&layer| share(layer)).sum();
+        let part = |layer: usize| if sum > 0.0 { share(layer) / sum } else { 1.0 / open.len() as f64 };
+        let quotas: Vec<f64> = open.iter().map(|&layer| part(layer) * rest as f64).collect();
+        let before = rest;
+        for (&layer, quota) in open.iter().zip(&quotas) {
+            let whole = (*quota as usize).min(capacity[layer] - given[layer]).min(rest);
+            given[layer] += whole;
+            rest -= whole;
+        }
+        let filled = open.iter().any(|&layer| given[layer] == capacity[layer]);
+        if rest < before && filled {
+            continue;
+        }
+        let mut by_remainder: Vec<usize> = (0..open.len()).filter(|&at| given[open[at]] < capacity[open[at]]).collect();
+        by_remainder.sort_by(|&a, &b| quotas[b].fract().total_cmp(&quotas[a].fract()));
+        by_remainder.truncate(rest);
+        rest -= by_remainder.len();
+        by_remainder.into_iter().for_each(|at| given[open[at]] += 1);
+    }
+    given
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -211,7 +243,27 @@ mod tests {
         ));
     }
 
+    #[test]
+    fn a_budget_goes_by_share_then_by_remainder_and_overflows_to_the_others() {
+        assert_eq!(apportion(&[1.0, 2.0, 4.0], &[100; 3], 10), [1, 3, 6]);
+        assert_eq!(apportion(&[1.0, 1.0, 1.0], &[9; 3], 2), [1, 1, 0]);
+        assert_eq!(apportion(&[8.0, 1.0, 1.0], &[2, 9, 9], 10), [2, 4, 4]);
+        assert_eq!(apportion(&[f64::NAN, 0.0, -1.0], &[9; 3], 6), [2, 2, 2]);
+        assert_eq!(apportion(&[1.0, 0.0], &[3, 4], 99), [3, 4]);
+    }
+
     proptest! {
+        #[test]
+        fn a_budget_is_handed_out_exactly_and_within_every_capacity(
+            layers in prop::collection::vec((prop_oneof![Just(0.0), Just(f64::NAN), 0.0f64..9.0], 0usize..30), 0..8),
+            total in 0usize..200,
+        ) {
+            let (shares, capacity): (Vec<f64>, Vec<usize>) = layers.into_iter().unzip();
+            let given = apportion(&shares, &capacity, total);
+            prop_assert!(given.iter().zip(&capacity).all(|(given, capacity)| given <= capacity));
+            prop_assert_eq!(given.iter().sum::<usize>(), total.min(capacity.iter().sum()));
+        }
+
         #[test]
         fn counts_are_exact_and_within_every_layer(
             shapes in prop::collection::vec(prop::collection::vec(1usize..20, 1..5), 1..12), sparsity in 0.0f64..=1.0,

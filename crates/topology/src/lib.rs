@@ -13,10 +13,10 @@
 //! ```
 //! use bidst_topology::{LayerSpec, Mask, algorithms, Context, rng::{Purpose, Streams}};
 //!
-//! let layers = [LayerSpec { name: "fc.weight".into(), shape: vec![10, 100], nnz: 100 }];
+//! let layers = [LayerSpec::new("fc.weight", vec![10, 100], 100)];
 //! let context = Context {
 //!     layers: &layers, total_steps: 1_000, steps_per_epoch: 100, seed: 1,
-//!     weight_decay: 5e-4, learning_rate: 0.1, batch_size: 128,
+//!     weight_decay: 5e-4, learning_rate: 0.1, momentum: 0.9, batch_size: 128,
 //! };
 //! let mask = Mask::random(1_000, 100, &mut Streams::new(1).stream(Purpose::Mask, 0, 0))?;
 //! let algorithm = algorithms::build("rigl", &"drop_fraction = 0.2".parse()?, &context)?;
@@ -32,17 +32,24 @@ pub mod algorithms;
 mod bits;
 pub mod change;
 pub mod distribution;
+mod gradients;
 pub mod mask;
+pub mod pattern;
 pub mod rng;
 pub mod schedule;
 pub mod select;
+pub mod start;
 pub mod state;
 pub mod stats;
+#[cfg(test)]
+mod testing;
 
 pub use algorithm::{Algorithm, Budget, Context, LayerSpec, LayerView, Needs, Probe};
 pub use algorithms::AlgorithmError;
 pub use change::{Change, ChangeError};
 pub use distribution::{Distribution, DistributionError};
 pub use mask::{Mask, MaskError};
+pub use pattern::{Pattern, PatternError};
+pub use start::{Sample, Scorer, StartError};
 pub use state::{State, StateError};
-pub use stats::{LayerDecision, TopologyStats};
+pub use stats::{DeadChannels, LayerDecision, TopologyStats};

@@ -1,6 +1,6 @@
 //! The set of positions of a weight tensor that exist.
 
-use crate::rng;
+use crate::{LayerSpec, rng};
 use rand_chacha::rand_core::Rng;
 
 /// A set of active positions in a tensor of `len` positions, as sorted unique flat indices.
@@ -69,6 +69,19 @@ impl Mask {
             return Err(MaskError::TooMany { nnz, len });
         }
         Ok(Self { len, active: rng::choose(rng, len, nnz) })
+    }
+
+    /// The first mask of a layer: exactly its first number of non-zeros, drawn uniformly within its pattern.
+    ///
+    /// # Errors
+    /// If there are more non-zeros than positions, or positions than 32-bit indices can name.
+    pub fn first(layer: &LayerSpec, rng: &mut impl Rng) -> Result<Self, MaskError> {
+        let (len, nnz) = (layer.len(), layer.nnz);
+        fits_an_index(len)?;
+        if nnz > len {
+            return Err(MaskError::TooMany { nnz, len });
+        }
+        Ok(Self { len, active: layer.pattern.draw(layer, rng) })
     }
 
     /// Positions of the tensor.

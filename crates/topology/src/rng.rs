@@ -23,8 +23,12 @@ pub enum Purpose {
     Gumbel = 5,
     /// The first values of stored inactive weights.
     Stored = 6,
-    /// Whatever a caller draws that is none of the above.
+    /// Whatever a caller draws that is none of these.
     Other = 7,
+    /// The images on which a network is scored before training.
+    Sample = 8,
+    /// The fixed signs of positions (Deep R).
+    Sign = 9,
 }
 
 /// All random streams of one run.
@@ -66,6 +70,11 @@ pub fn at(key: u64, position: u64) -> u64 {
 /// Uniform in [0, 1) with 53 bits.
 pub fn uniform(rng: &mut impl Rng) -> f64 {
     (rng.next_u64() >> 11) as f64 * 2f64.powi(-53)
+}
+
+/// `count` numbers uniform in [0, 1), with 24 bits.
+pub fn uniforms(rng: &mut impl Rng, count: usize) -> Vec<f32> {
+    (0..count).map(|_| (rng.next_u32() >> 8) as f32 * 2f32.powi(-24)).collect()
 }
 
 /// Uniform in {0, …, n − 1} without bias (Lemire 2019).

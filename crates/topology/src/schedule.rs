@@ -9,9 +9,11 @@ use std::f64::consts::PI;
 pub enum DropSchedule {
     /// It does not.
     Constant,
-    /// From its first value to 0 along half a cosine.
+    /// From its first value to its last along half a cosine.
     #[default]
     Cosine,
+    /// Its first value for three quarters of the exploration phase, half of it for the rest (MEST).
+    Step,
 }
 
 /// ½(1 + cos(π·step/end)): 1 at step 0, 0 from `end` on.
@@ -24,9 +26,11 @@ pub fn cosine(step: u64, end: u64) -> f64 {
 pub struct DropFraction {
     /// At the first step, in [0, 1].
     pub initial: f64,
+    /// What the cosine ends at, in [0, 1]; never more than `initial`.
+    pub last: f64,
     /// How it falls.
     pub schedule: DropSchedule,
-    /// The step from which it is 0 (cosine).
+    /// The step at which the exploration phase ends.
     pub end: u64,
 }
 
@@ -35,7 +39,12 @@ impl DropFraction {
     pub fn at(&self, step: u64) -> f64 {
         match self.schedule {
             DropSchedule::Constant => self.initial,
-            DropSchedule::Cosine => self.initial * cosine(step, self.end),
+            DropSchedule::Cosine => {
+                let last = self.last.min(self.initial);
+                last + (self.initial - last) * cosine(step, self.end)
+            }
+            DropSchedule::Step if 4 * step < 3 * self.end => self.initial,
+            DropSchedule::Step => self.initial / 2.0,
         }
     }
 
@@ -109,6 +118,41 @@ pub struct Schedule {
     pub fraction: DropFraction,
 }
 
+/// A number of non-zeros that falls along a cubic, fast at first and slowly at the end (Zhu and Gupta 2017): after the
+/// j-th of n decisions, (1 − j/n)³ of the way is left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ramp {
+    begin: u64,
+    interval: u64,
+    count: u64,
+}
+
+impl Ramp {
+    /// Decisions every `interval` steps (at least 1) after `begin` and before `end`; `None` if that leaves none.
+    pub fn new(begin: u64, end: u64, interval: u64) -> Option<Self> {
+        let interval = interval.max(1);
+        let count = end.saturating_sub(begin + 1) / interval;
+        (count > 0).then_some(Self { begin, interval, count })
+    }
+
+    /// The first decision at or after `step`.
+    pub fn next(&self, step: u64) -> Option<u64> {
+        let number = step.saturating_sub(self.begin).div_ceil(self.interval).max(1);
+        (number <= self.count).then(|| self.begin + number * self.interval)
+    }
+
+    /// Share j/n of the decisions that are behind after `step`.
+    pub fn done(&self, step: u64) -> f64 {
+        (step.saturating_sub(self.begin) / self.interval).min(self.count) as f64 / self.count as f64
+    }
+
+    /// Non-zeros after the decision of `step`, on the way from `first` down to `last`.
+    pub fn nnz(&self, step: u64, first: usize, last: usize) -> usize {
+        let left = (1.0 - self.done(step)).powi(3);
+        last + (left * first.saturating_sub(last) as f64).round() as usize
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -135,11 +179,34 @@ mod tests {
 
     #[test]
     fn the_drop_fraction_falls_along_a_cosine_to_zero() {
-        let fraction = DropFraction { initial: 0.3, schedule: DropSchedule::Cosine, end: 1000 };
+        let fraction = DropFraction { initial: 0.3, last: 0.0, schedule: DropSchedule::Cosine, end: 1000 };
         assert_eq!(fraction.count(0, 1000), 300);
         assert_eq!(fraction.at(500), 0.15);
         assert_eq!(fraction.count(1000, 1000), 0);
         assert_eq!(DropFraction { schedule: DropSchedule::Constant, ..fraction }.at(2000), 0.3);
+    }
+
+    #[test]
+    fn the_drop_fraction_may_end_above_zero_but_never_above_its_first_value() {
+        let fraction = DropFraction { initial: 0.5, last: 0.25, schedule: DropSchedule::Cosine, end: 1000 };
+        assert_eq!([0, 500, 1000, 2000].map(|step| fraction.at(step)), [0.5, 0.375, 0.25, 0.25]);
+        assert_eq!(DropFraction { initial: 0.0, ..fraction }.at(0), 0.0);
+    }
+
+    #[test]
+    fn a_stepped_drop_fraction_is_halved_after_three_quarters_of_the_exploration() {
+        let fraction = DropFraction { initial: 0.2, last: 0.0, schedule: DropSchedule::Step, end: 120 };
+        assert_eq!([0, 89, 90, 120].map(|step| fraction.at(step)), [0.2, 0.2, 0.1, 0.1]);
+    }
+
+    #[test]
+    fn a_ramp_falls_along_a_cubic_and_ends_exactly_at_its_last_decision() {
+        let ramp = Ramp::new(20, 61, 10).unwrap();
+        assert_eq!([0, 30, 31, 60].map(|step| ramp.next(step)), [30, 30, 40, 60].map(Some));
+        assert_eq!(ramp.next(61), None);
+        let nnz = [0, 20, 30, 40, 50, 60, 99].map(|step| ramp.nnz(step, 1064, 1000));
+        assert_eq!(nnz, [1064, 1064, 1027, 1008, 1001, 1000, 1000]);
+        assert_eq!((Ramp::new(20, 60, 10).unwrap().next(51), Ramp::new(20, 30, 10)), (None, None));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! One order everywhere: larger scores first, equal scores (−0 and 0 are equal) by lower index, NaN after everything.
 //! Indices returned are entries of the score slice, ascending.
 
+use crate::mask::complement;
 use rand_chacha::rand_core::Rng;
 use std::cmp::Reverse;
 
@@ -67,6 +68,44 @@ pub fn smallest(scores: &[f32], count: usize) -> Vec<u32> {
     let mut keys = keys(scores);
     keep_worst(&mut keys, count);
     entries(&keys)
+}
+
+/// The `count` worst entries of several layers together, per layer; equal scores go by layer, then by entry.
+pub fn smallest_over(layers: &[Vec<f32>], count: usize) -> Vec<Vec<u32>> {
+    split(&smallest(&layers.concat(), count), &layers.iter().map(Vec::len).collect::<Vec<_>>())
+}
+
+/// The `count` best entries of several layers together, per layer; equal scores go by layer, then by entry.
+pub fn largest_over(layers: &[Vec<f32>], count: usize) -> Vec<Vec<u32>> {
+    split(&largest(&layers.concat(), count), &layers.iter().map(Vec::len).collect::<Vec<_>>())
+}
+
+/// Sorted entries of all layers laid end to end, as entries of each layer; `lens` are the layers' lengths.
+pub fn split(entries: &[u32], lens: &[usize]) -> Vec<Vec<u32>> {
+    let mut entries = entries.iter().peekable();
+    let mut start = 0;
+    let of_layer = |&len: &usize| {
+        let (first, end) = (start, start + len as u32);
+        start = end;
+        std::iter::from_fn(|| entries.next_if(|&&entry| entry < end)).map(|entry| entry - first).collect()
+    };
+    lens.iter().map(of_layer).collect()
+}
+
+/// The absolute values.
+pub fn magnitudes(values: &[f32]) -> Vec<f32> {
+    values.iter().map(|value| value.abs()).collect()
+}
+
+/// The `count` positions whose weights are smallest in magnitude; `weights` is aligned with `active`.
+pub fn smallest_weights(active: &[u32], weights: &[f32], count: usize) -> Vec<u32> {
+    pick(active, &smallest(&magnitudes(weights), count))
+}
+
+/// The `count` positions outside the sorted set `kept` at which `values`, one per position, are largest in magnitude.
+pub fn largest_outside(kept: &[u32], values: &[f32], count: usize) -> Vec<u32> {
+    let open = complement(values.len(), kept);
+    pick(&open, &largest(&magnitudes(&pick(values, &open)), count))
 }
 
 /// How many of `grow` are among the `keep.len()` best of both together; equal scores favour `keep`.
@@ -192,6 +231,13 @@ pub fn random_inactive(rng: &mut impl Rng, len: usize, active: &[u32], count: us
     inactive_at(active, &crate::rng::choose(rng, inactive, count.min(inactive)))
 }
 
+/// The values at some of the `active` positions, all sorted; `values` is aligned with `active`.
+pub fn at<T: Copy>(active: &[u32], values: &[T], positions: &[u32]) -> Vec<T> {
+    let mut rest = positions.iter().peekable();
+    let pairs = active.iter().zip(values);
+    pairs.filter(|(position, _)| rest.next_if_eq(position).is_some()).map(|(_, &value)| value).collect()
+}
+
 /// The entries of `values` at `entries`.
 pub fn pick<T: Copy>(values: &[T], entries: &[u32]) -> Vec<T> {
     entries.iter().map(|&entry| values[entry as usize]).collect()
@@ -200,7 +246,6 @@ pub fn pick<T: Copy>(values: &[T], entries: &[u32]) -> Vec<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mask::complement;
     use proptest::prelude::*;
 
     const NAN: f32 = f32::NAN;
@@ -213,6 +258,26 @@ mod tests {
         assert_eq!(smallest(&scores, 1), [1]);
         assert_eq!(smallest(&scores, 3), [1, 5, 6]);
         assert_eq!(largest(&scores, 9).len(), 7);
+    }
+
+    #[test]
+    fn layers_are_compared_as_if_they_were_one_and_keep_their_own_entries() {
+        let layers = [vec![0.3, 0.1], vec![], vec![0.2, 0.9, 0.1]];
+        assert_eq!(smallest_over(&layers, 2), [vec![1], vec![], vec![2]]);
+        assert_eq!(smallest_over(&layers, 1), [vec![], vec![], vec![2]]);
+        assert_eq!(smallest_over(&layers, 9), [vec![0, 1], vec![], vec![0, 1, 2]]);
+        assert_eq!(largest_over(&layers, 2), [vec![0], vec![], vec![1]]);
+    }
+
+    #[test]
+    fn values_are_found_by_position() {
+        assert_eq!(at(&[2, 5, 7, 9], &['a', 'b', 'c', 'd'], &[5, 9]), ['b', 'd']);
+    }
+
+    #[test]
+    fn weights_leave_and_positions_enter_by_magnitude() {
+        assert_eq!(smallest_weights(&[2, 5, 7], &[-0.1, 0.3, 0.2], 2), [2, 7]);
+        assert_eq!(largest_outside(&[1, 2], &[0.5, 9.0, 9.0, -2.0, 0.1], 2), [0, 3]);
     }
 
     #[test]

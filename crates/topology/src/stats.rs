@@ -1,4 +1,4 @@
-//! What the mask did: swaps, intersection over union, in-time over-parameterisation and inspection rates.
+//! What the mask did: swaps, intersection over union, in-time over-parameterisation and inspection rates, dead channels.
 
 use crate::bits::BitSet;
 use crate::state::{State, StateError};
@@ -46,6 +46,34 @@ impl LayerDecision {
 fn iou(nnz: usize, swaps: usize, dropped: usize) -> f64 {
     let union = nnz + dropped;
     if union == 0 { 1.0 } else { (nnz - swaps) as f64 / union as f64 }
+}
+
+/// Channels of one layer that have no non-zero.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DeadChannels {
+    /// Output channels that are the same for every input.
+    pub outputs: usize,
+    /// Input channels that no output channel reads (of a grouped convolution: positions within the groups).
+    pub inputs: usize,
+}
+
+impl DeadChannels {
+    /// Counts them in a tensor of `shape`, `[O, I, KH, KW]` or `[O, I]`, with the given active positions.
+    ///
+    /// # Panics
+    /// If a position is outside the tensor.
+    pub fn of(shape: &[usize], active: &[u32]) -> DeadChannels {
+        let [outputs, inputs] = [shape[0], shape[1]];
+        let kernel: usize = shape[2..].iter().product();
+        let (mut writes, mut read) = (vec![false; outputs], vec![false; inputs]);
+        for &position in active {
+            let filter = position as usize / kernel;
+            writes[filter / inputs] = true;
+            read[filter % inputs] = true;
+        }
+        let dead = |alive: &[bool]| alive.iter().filter(|&&alive| !alive).count();
+        DeadChannels { outputs: dead(&writes), inputs: dead(&read) }
+    }
 }
 
 /// Cumulative statistics of one run. Two bits per position.
@@ -194,6 +222,15 @@ mod tests {
         assert_eq!(LayerDecision::network(&[decision]), decision);
         stats.inspect_all(0);
         assert_eq!(stats.inspected(), 1.0);
+    }
+
+    #[test]
+    fn dead_channels_are_those_without_a_nonzero() {
+        // Three filters over four channels of 1x2 pixels: filter 0 reads channel 1, filter 2 channels 1 and 3.
+        let active = [2, 3, 18, 23];
+        assert_eq!(DeadChannels::of(&[3, 4, 1, 2], &active), DeadChannels { outputs: 1, inputs: 2 });
+        assert_eq!(DeadChannels::of(&[2, 3], &[0, 1, 2]), DeadChannels { outputs: 1, inputs: 0 });
+        assert_eq!(DeadChannels::of(&[2, 3], &[]), DeadChannels { outputs: 2, inputs: 3 });
     }
 
     #[test]

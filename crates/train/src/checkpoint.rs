@@ -130,9 +130,9 @@ fn remove_if_there(path: &Path) -> Result<(), TrainError> {
 
 fn encode(trainer: &Trainer) -> TensorWriter {
     let mut writer = TensorWriter::default();
-    for tensor in trainer.network.weights() {
+    for (at, tensor) in trainer.network.weights().iter().enumerate() {
         let (name, nnz) = (tensor.name(), [tensor.nnz()]);
-        if !tensor.is_dense() {
+        if trainer.sparse.contains(&at) {
             writer.add(format!("{name}/indices"), &nnz, tensor.index());
         }
         writer.add(format!("{name}/values"), &nnz, tensor.values());

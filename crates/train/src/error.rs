@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use bidst_data::DataError;
 use bidst_engine::EngineError;
 use bidst_model::ModelError;
-use bidst_topology::{ChangeError, DistributionError, MaskError, StateError};
+use bidst_topology::{ChangeError, DistributionError, MaskError, Pattern, StartError, StateError};
 
 use crate::config::ConfigError;
 
@@ -73,6 +73,38 @@ pub enum TrainError {
         /// Weights grown.
         grown: usize,
     },
+    /// An algorithm returned a change that leaves the pattern of its layer; nothing was applied.
+    #[error("step {step}, layer {layer}: the change of {algorithm} does not keep the pattern {pattern}")]
+    Pattern {
+        /// Name of the algorithm.
+        algorithm: &'static str,
+        /// The step of the decision.
+        step: u64,
+        /// The layer.
+        layer: String,
+        /// Its pattern.
+        pattern: Pattern,
+    },
+    /// An algorithm returned changes that miss the number of non-zeros of its own schedule; nothing was applied.
+    #[error("step {step}: {algorithm} leaves {found} non-zeros, but its schedule says {expected}")]
+    Schedule {
+        /// Name of the algorithm.
+        algorithm: &'static str,
+        /// The step of the decision; 0 also stands for the choice of the first mask.
+        step: u64,
+        /// Non-zeros of all sparsified layers after the changes.
+        found: usize,
+        /// Non-zeros there should be.
+        expected: usize,
+    },
+    /// An algorithm could not choose the first mask.
+    #[error("{algorithm} could not choose the first mask: {source}")]
+    Start {
+        /// Name of the algorithm.
+        algorithm: &'static str,
+        /// Why.
+        source: StartError,
+    },
     /// The loss is no longer a number. The weights are those before the step.
     #[error(
         "training diverged: the loss of step {step} (epoch {epoch}) is {loss} at learning rate {learning_rate:.4e}; \
@@ -130,6 +162,29 @@ pub enum TrainError {
         path: PathBuf,
         /// What the algorithm says.
         source: StateError,
+    },
+    /// A run of a comparison was made with other settings than the grid now asks for.
+    #[error(
+        "run `{run}`: the folder was made with `{key}` {was}, the grid now says {now}; \
+         choose another --out, or remove {} to train it anew", path.display()
+    )]
+    RunChanged {
+        /// Name of the run.
+        run: String,
+        /// Its folder.
+        path: PathBuf,
+        /// The setting that differs.
+        key: String,
+        /// Its value in the folder.
+        was: String,
+        /// Its value in the grid.
+        now: String,
+    },
+    /// Another process trains in the folder of a comparison.
+    #[error("{}: another `bidst compare` is at work in this folder; wait for it, or choose another --out", path.display())]
+    Occupied {
+        /// The folder.
+        path: PathBuf,
     },
     /// There is nothing to continue.
     #[error("cannot resume {}: {reason}", path.display())]

@@ -7,21 +7,22 @@
 
 use bidst_model::{Graph, Op, WeightSpec};
 use bidst_topology::rng::{Purpose, Streams, at};
-use bidst_topology::{Mask, MaskError};
+use bidst_topology::{LayerSpec, Mask, MaskError};
 
 use crate::sparsity::Allocation;
 
-/// A random pattern with the allotted number of non-zeros for every sparsified weight, `None` for the dense ones.
+/// A random pattern for every sparsified weight, with as many non-zeros as `layers` start with, `None` for the dense ones.
 ///
 /// # Errors
 /// If a tensor has more positions than 32 bits can index.
-pub fn patterns(allocation: &Allocation, seed: u64) -> Result<Vec<Option<Vec<u32>>>, MaskError> {
+pub fn patterns(allocation: &Allocation, layers: &[LayerSpec], seed: u64) -> Result<Vec<Option<Vec<u32>>>, MaskError> {
     let streams = Streams::new(seed);
-    let pattern = |(index, (weight, nnz)): (usize, (&WeightSpec, &Option<usize>))| {
-        let draw = |nnz| Mask::random(weight.len(), nnz, &mut streams.stream(Purpose::Mask, index as u64, 0));
-        nnz.map(|nnz| Ok(draw(nnz)?.active().to_vec())).transpose()
-    };
-    allocation.weights.iter().zip(&allocation.nnz).enumerate().map(pattern).collect()
+    let mut patterns = vec![None; allocation.weights.len()];
+    for (index, layer) in allocation.sparse().into_iter().zip(layers) {
+        let mut draw = streams.stream(Purpose::Mask, index as u64, 0);
+        patterns[index] = Some(Mask::first(layer, &mut draw)?.active().to_vec());
+    }
+    Ok(patterns)
 }
 
 /// First values of one weight tensor.

@@ -1,18 +1,20 @@
 //! Configuration, the training loop, run folders, metrics, checkpoints and the model file.
 //!
-//! The loop itself is [`Trainer::train_on`]; a whole run with its folder is a
-//! [`Session`]. This is the crate to read if you want to know what happens in which order; how a mask
-//! is learned is in `bidst-topology`, how a step is computed in `bidst-engine`.
+//! The loop itself is [`Trainer::train_on`]; a whole run with its folder is a [`Session`]; a grid of runs side by side is
+//! a [`compare::Comparison`]. This is the crate to read if you want to know what happens in which order; how a mask is
+//! learned is in `bidst-topology`, how a step is computed in `bidst-engine`.
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
 pub mod bench;
 pub mod checkpoint;
+pub mod compare;
 pub mod config;
 pub mod error;
 pub mod evaluate;
 pub mod export;
 pub mod files;
+pub mod flops;
 pub mod glob;
 pub mod init;
 pub mod lr;
@@ -20,6 +22,7 @@ pub mod metrics;
 pub mod nearest;
 mod probes;
 pub mod run_dir;
+mod scoring;
 pub mod session;
 pub mod setup;
 pub mod sparsity;

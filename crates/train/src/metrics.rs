@@ -1,6 +1,14 @@
 //! What is recorded of a run. Everything but the fields called `timing` is a function of the configuration alone.
 
+use std::time::{Duration, Instant};
+
+use bidst_engine::{Network, SparseTensor};
+use bidst_topology::{Algorithm, Change, DeadChannels, LayerDecision, LayerSpec};
 use serde::{Deserialize, Serialize};
+
+use crate::evaluate::Evaluation;
+use crate::flops::Flops;
+use crate::trainer::Trainer;
 
 /// One training step.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -17,11 +25,16 @@ pub struct StepRecord {
     pub images: usize,
     /// Learning rate of the step.
     pub learning_rate: f64,
+    /// What the step cost.
+    pub flops: Flops,
+    /// Bytes after the backward pass that follow the non-zeros or belong to the mask: weights, gradients (probes included),
+    /// momentum, indices, index streams, and what the algorithm keeps.
+    pub parameter_bytes: usize,
     /// Where the time went.
     pub timing: StepTiming,
 }
 
-/// Seconds of one step.
+/// Seconds and bytes of one step.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct StepTiming {
     /// The whole step, waiting for data included.
@@ -36,6 +49,8 @@ pub struct StepTiming {
     pub optimizer_s: f64,
     /// The algorithm's observation, its decision, and applying it: the mask overhead, but for its probes.
     pub topology_s: f64,
+    /// Bytes that network and algorithm held after the backward pass, activations and scratch included.
+    pub held_bytes: usize,
 }
 
 /// One epoch.
@@ -57,10 +72,53 @@ pub struct EpochRecord {
     pub decisions: u64,
     /// Weights swapped in this epoch.
     pub swaps: u64,
-    /// Share of the positions of the sparsified tensors that were ever active (R_s of ITOP).
-    pub itop: f64,
+    /// What training cost in this epoch.
+    pub flops: Flops,
+    /// The pattern at the end of the epoch; its fields stand beside the others.
+    #[serde(flatten)]
+    pub pattern: PatternRecord,
+    /// Sums since the start of the run.
+    pub run: RunTotals,
     /// Where the time went.
     pub timing: EpochTiming,
+}
+
+/// The sparsified tensors at the end of an epoch. All values are 0 if there are none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct PatternRecord {
+    /// Share of the positions that exist.
+    pub density: f64,
+    /// Share of the positions that were ever active (R_s of ITOP).
+    pub itop: f64,
+    /// Share of the positions that were ever active or probed (R_ins).
+    pub inspected: f64,
+    /// Output channels without any non-zero, summed over layers.
+    pub dead_outputs: usize,
+    /// Input channels that nobody reads, summed over layers.
+    pub dead_inputs: usize,
+    /// FLOPs of the forward pass of one image through the whole network (f_S).
+    pub inference_flops: u64,
+}
+
+/// Sums and extremes from the start of a run to the end of an epoch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct RunTotals {
+    /// Decisions that changed the pattern.
+    pub decisions: u64,
+    /// Weights swapped.
+    pub swaps: u64,
+    /// Training FLOPs, with those of gradients at zeros, and of the scores of a mask chosen before the first step.
+    pub flops: Flops,
+    /// Training FLOPs of a static pattern with the non-zeros that the run's sparsity allows (3 f_S per image).
+    pub static_flops: u64,
+    /// Training FLOPs of the dense network (3 f_D per image).
+    pub dense_flops: u64,
+    /// Highest share of right test images at the end of an epoch. Chosen by the test images, so too good.
+    pub best_test_accuracy: f64,
+    /// Its epoch, the first of equals.
+    pub best_epoch: u64,
+    /// Largest `parameter_bytes` of any step.
+    pub peak_parameter_bytes: usize,
 }
 
 /// Seconds and bytes of one epoch.
@@ -76,7 +134,15 @@ pub struct EpochTiming {
     pub topology_s: f64,
     /// Training images a second.
     pub images_per_s: f64,
-    /// Peak resident memory of the process so far, 0 where the system does not tell.
+    /// Training since the start of the run.
+    pub run_train_s: f64,
+    /// Evaluation since the start of the run.
+    pub run_test_s: f64,
+    /// Observation, decisions and their application since the start of the run.
+    pub run_topology_s: f64,
+    /// Largest `held_bytes` of any step since the start of the run.
+    pub run_peak_bytes: usize,
+    /// Peak resident memory of the process so far, other runs in it included; 0 where the system does not tell.
     pub peak_rss_bytes: u64,
 }
 
@@ -89,6 +155,8 @@ pub struct DecisionRecord {
     pub layer: String,
     /// Non-zeros after the decision.
     pub nnz: usize,
+    /// Share of the layer's positions that exist after the decision.
+    pub density: f64,
     /// Weights dropped.
     pub dropped: usize,
     /// Weights grown.
@@ -101,6 +169,213 @@ pub struct DecisionRecord {
     pub itop: f64,
     /// Share of the layer's positions that were ever active or probed.
     pub inspected: f64,
+    /// Output channels without any non-zero after the decision.
+    pub dead_outputs: usize,
+    /// Input channels that nobody reads after the decision.
+    pub dead_inputs: usize,
+}
+
+impl DecisionRecord {
+    /// What `change` did to a layer; `active` are its positions afterwards.
+    pub(crate) fn new(
+        step: u64,
+        layer: &LayerSpec,
+        decision: &LayerDecision,
+        change: &Change,
+        active: &[u32],
+    ) -> DecisionRecord {
+        let dead = DeadChannels::of(&layer.shape, active);
+        DecisionRecord {
+            step,
+            layer: layer.name.clone(),
+            nnz: decision.nnz,
+            density: share(decision.nnz, decision.len),
+            dropped: change.dropped.len(),
+            grown: change.grown.len(),
+            reset: change.reset.len(),
+            iou: decision.iou,
+            itop: decision.itop,
+            inspected: decision.inspected,
+            dead_outputs: dead.outputs,
+            dead_inputs: dead.inputs,
+        }
+    }
+}
+
+/// What it took to choose the first mask, before step 0.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct StartCost {
+    pub flops: Flops,
+    pub bytes: Bytes,
+}
+
+/// What network and algorithm hold.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Bytes {
+    /// See [`StepRecord`].
+    pub parameter_bytes: usize,
+    /// See [`StepTiming`].
+    pub held_bytes: usize,
+}
+
+impl Bytes {
+    /// Now. The partial sums of single units are held, but are not counted among the parameters: their size depends on what
+    /// was probed before.
+    pub fn of(network: &Network, algorithm: &dyn Algorithm) -> Bytes {
+        let memory = network.memory();
+        let gradients = network.weights().iter().map(|weight| weight.nnz() + weight.probe_gradients().len());
+        let gradients = gradients.chain(network.vectors().iter().map(|vector| vector.gradients.len())).sum::<usize>();
+        let parameters = memory.weights_bytes
+            + size_of::<f32>() * gradients
+            + memory.momentum_bytes
+            + memory.index_bytes
+            + memory.plan_bytes;
+        let mask = algorithm.dense_bytes();
+        Bytes { parameter_bytes: parameters + mask, held_bytes: memory.total_bytes() + mask }
+    }
+}
+
+/// Sums over the steps of an epoch.
+#[derive(Debug)]
+pub(crate) struct Tally {
+    started: Instant,
+    loss: f64,
+    correct: f64,
+    images: usize,
+    decisions: u64,
+    swaps: u64,
+    flops: Flops,
+    data_s: f64,
+    topology_s: f64,
+    parameter_bytes: usize,
+    held_bytes: usize,
+}
+
+impl Tally {
+    /// At the start of an epoch.
+    pub fn new() -> Tally {
+        Tally {
+            started: Instant::now(),
+            loss: 0.0,
+            correct: 0.0,
+            images: 0,
+            decisions: 0,
+            swaps: 0,
+            flops: Flops::default(),
+            data_s: 0.0,
+            topology_s: 0.0,
+            parameter_bytes: 0,
+            held_bytes: 0,
+        }
+    }
+
+    /// Adds a step.
+    pub fn add(&mut self, record: &StepRecord, decisions: &[DecisionRecord]) {
+        self.loss += record.loss * record.images as f64;
+        self.correct += (record.accuracy * record.images as f64).round();
+        self.images += record.images;
+        self.swaps += decisions.iter().map(|decision| decision.grown as u64).sum::<u64>();
+        let changes = |decision: &DecisionRecord| decision.dropped + decision.grown + decision.reset > 0;
+        self.decisions += u64::from(decisions.iter().any(changes));
+        self.flops += record.flops;
+        self.data_s += record.timing.data_s;
+        self.topology_s += record.timing.topology_s;
+        self.parameter_bytes = self.parameter_bytes.max(record.parameter_bytes);
+        self.held_bytes = self.held_bytes.max(record.timing.held_bytes);
+    }
+
+    /// Time since the start of the epoch.
+    pub fn elapsed(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// The record of the epoch that `trainer` has just finished in `trained`, and evaluated in `tested`.
+    pub fn record(self, trainer: &Trainer, test: &Evaluation, trained: Duration, tested: Duration) -> EpochRecord {
+        let images = self.images.max(1) as f64;
+        EpochRecord {
+            epoch: trainer.epoch,
+            steps: trainer.step,
+            train_loss: self.loss / images,
+            train_accuracy: self.correct / images,
+            test_loss: test.loss,
+            test_accuracy: test.accuracy,
+            decisions: self.decisions,
+            swaps: self.swaps,
+            flops: self.flops,
+            pattern: PatternRecord::of(trainer),
+            run: self.totals(trainer, test),
+            timing: self.timing(trainer, trained, tested),
+        }
+    }
+
+    fn totals(&self, trainer: &Trainer, test: &Evaluation) -> RunTotals {
+        let start = &trainer.start;
+        let at_start =
+            RunTotals { flops: start.flops, peak_parameter_bytes: start.bytes.parameter_bytes, ..RunTotals::default() };
+        let before = trainer.last.as_ref().map_or(at_start, |last| last.run);
+        let (cost, images) = (&trainer.cost, self.images as u64);
+        let mut flops = before.flops;
+        flops += self.flops;
+        let is_best = trainer.last.is_none() || test.accuracy > before.best_test_accuracy;
+        let (best_test_accuracy, best_epoch) = match is_best {
+            true => (test.accuracy, trainer.epoch),
+            false => (before.best_test_accuracy, before.best_epoch),
+        };
+        RunTotals {
+            decisions: before.decisions + self.decisions,
+            swaps: before.swaps + self.swaps,
+            flops,
+            static_flops: before.static_flops + 3 * images * cost.forward(trainer.allocation.nonzeros()),
+            dense_flops: before.dense_flops + 3 * images * cost.dense(),
+            best_test_accuracy,
+            best_epoch,
+            peak_parameter_bytes: before.peak_parameter_bytes.max(self.parameter_bytes),
+        }
+    }
+
+    fn timing(&self, trainer: &Trainer, trained: Duration, tested: Duration) -> EpochTiming {
+        let at_start = EpochTiming { run_peak_bytes: trainer.start.bytes.held_bytes, ..EpochTiming::default() };
+        let before = trainer.last.as_ref().map_or(at_start, |last| last.timing);
+        let (train_s, test_s) = (trained.as_secs_f64(), tested.as_secs_f64());
+        EpochTiming {
+            train_s,
+            test_s,
+            data_s: self.data_s,
+            topology_s: self.topology_s,
+            images_per_s: self.images as f64 / train_s.max(1e-9),
+            run_train_s: before.run_train_s + train_s,
+            run_test_s: before.run_test_s + test_s,
+            run_topology_s: before.run_topology_s + self.topology_s,
+            run_peak_bytes: before.run_peak_bytes.max(self.held_bytes),
+            peak_rss_bytes: peak_rss_bytes().unwrap_or(0),
+        }
+    }
+}
+
+impl PatternRecord {
+    fn of(trainer: &Trainer) -> PatternRecord {
+        let inference_flops = trainer.cost.inference(&trainer.network);
+        if trainer.sparse.is_empty() {
+            return PatternRecord { inference_flops, ..PatternRecord::default() };
+        }
+        let tensors: Vec<&SparseTensor> =
+            trainer.sparse.iter().map(|&index| &trainer.network.weights()[index]).collect();
+        let sum = |count: fn(&SparseTensor) -> usize| tensors.iter().map(|tensor| count(tensor)).sum();
+        let dead = tensors.iter().map(|tensor| DeadChannels::of(tensor.shape(), tensor.index()));
+        let (dead_outputs, dead_inputs) = dead.fold((0, 0), |sum, dead| (sum.0 + dead.outputs, sum.1 + dead.inputs));
+        PatternRecord {
+            density: share(sum(SparseTensor::nnz), sum(SparseTensor::len)),
+            itop: trainer.stats.itop(),
+            inspected: trainer.stats.inspected(),
+            dead_outputs,
+            dead_inputs,
+            inference_flops,
+        }
+    }
+}
+
+fn share(part: usize, whole: usize) -> f64 {
+    part as f64 / whole.max(1) as f64
 }
 
 /// The highest resident memory of this process so far in bytes, where the system tells (Linux).

@@ -7,7 +7,8 @@
 //! ├── metrics.jsonl       one object per logged step and per epoch, append-only
 //! ├── topology.jsonl      one object per decision and layer, append-only
 //! ├── checkpoints/        the last complete states, for `bidst train --resume`
-//! └── model.safetensors   the final model, see the `export` module
+//! ├── model.safetensors   the final model, see the `export` module
+//! └── result.json         what the finished run came to: last epoch, totals, sizes
 //! ```
 
 use std::fs::{self, File, OpenOptions};
@@ -28,6 +29,8 @@ use crate::time;
 pub enum Status {
     /// Under way, or killed without a chance to say so.
     Running,
+    /// Ended early because whoever watched it wanted so; can be continued.
+    Stopped,
     /// Came to its end.
     Finished,
     /// The loss became infinite or not a number.
@@ -104,9 +107,19 @@ impl RunDir {
         let output = &config.run.output;
         fs::create_dir_all(output).map_err(TrainError::io("create", output))?;
         let name = format!("{}_{}", time::stamp(time::now()), title(config));
-        let path = new_folder(output, &name)?;
+        RunDir::create_at(&new_folder(output, &name)?, config)
+    }
+
+    /// Makes the folder `path` for a run of `config`, or begins anew in it if it is there.
+    ///
+    /// # Errors
+    /// [`TrainError::Io`]
+    pub fn create_at(path: &Path, config: &Config) -> Result<RunDir, TrainError> {
+        fs::create_dir_all(path).map_err(TrainError::io("create", path))?;
         write_atomically(&path.join("config.toml"), config.to_toml().as_bytes())?;
-        RunDir::open(&path)
+        let mut run = RunDir::open(path)?;
+        run.truncate_to(0)?;
+        Ok(run)
     }
 
     /// Opens an existing folder for appending.
@@ -176,8 +189,16 @@ impl RunDir {
     /// # Errors
     /// [`TrainError::Io`]
     pub fn write_manifest(&self, manifest: &Manifest) -> Result<(), TrainError> {
+        RunDir::write_manifest_at(&self.path, manifest)
+    }
+
+    /// Replaces `manifest.json` of the run folder `run`.
+    ///
+    /// # Errors
+    /// [`TrainError::Io`]
+    pub fn write_manifest_at(run: &Path, manifest: &Manifest) -> Result<(), TrainError> {
         let json = serde_json::to_string_pretty(manifest).expect("a manifest has only string keys");
-        write_atomically(&self.path.join("manifest.json"), format!("{json}\n").as_bytes())
+        write_atomically(&run.join("manifest.json"), format!("{json}\n").as_bytes())
     }
 
     /// Reads `manifest.json` of a run folder; `None` if it is missing or damaged.
@@ -246,6 +267,8 @@ mod tests {
             accuracy: 0.5,
             images: 4,
             learning_rate: 0.1,
+            flops: crate::flops::Flops::default(),
+            parameter_bytes: 0,
             timing: crate::metrics::StepTiming::default(),
         }
     }

@@ -1,14 +1,17 @@
-//! A whole run with its folder: train, record, save after every epoch, export at the end.
+//! A whole run with its folder: train, record, save after every epoch, export and sum up at the end.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use bidst_data::{Dataset, Splits};
 use bidst_engine::Memory;
+use serde::{Deserialize, Serialize};
 
 use crate::checkpoint;
 use crate::config::{Builder, Config};
 use crate::error::TrainError;
 use crate::export::{About, VERSION};
+use crate::files::write_atomically;
 use crate::metrics::EpochRecord;
 use crate::run_dir::{Manifest, RunDir, Status};
 use crate::sparsity::Totals;
@@ -46,15 +49,33 @@ pub struct Summary {
     pub steps_done: u64,
 }
 
-/// What a finished run leaves.
-#[derive(Clone, Debug, PartialEq)]
+/// What a finished run leaves; all but the folder is in its `result.json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Outcome {
     /// The run folder.
+    #[serde(skip)]
     pub run: PathBuf,
     /// Its last epoch.
     pub last: EpochRecord,
+    /// Weights there are, and those that exist at the end.
+    pub weights: Totals,
+    /// FLOPs of the forward pass of one image through the dense network (f_D).
+    pub dense_inference_flops: u64,
     /// Bytes of the model file.
     pub model_bytes: usize,
+}
+
+impl Outcome {
+    /// Reads `result.json` of a run folder; `None` if the run has not come that far, or the file is damaged.
+    pub fn read(run: &Path) -> Option<Outcome> {
+        let outcome: Outcome = serde_json::from_slice(&fs::read(run.join("result.json")).ok()?).ok()?;
+        Some(Outcome { run: run.to_owned(), ..outcome })
+    }
+
+    fn write(&self) -> Result<(), TrainError> {
+        let json = serde_json::to_string_pretty(self).expect("an outcome has only string keys");
+        write_atomically(&self.run.join("result.json"), format!("{json}\n").as_bytes())
+    }
 }
 
 impl Session {
@@ -63,10 +84,26 @@ impl Session {
     /// # Errors
     /// Whatever is wrong with the configuration, the data or the folder.
     pub fn start(config: Config) -> Result<Session, TrainError> {
+        Session::begin(config, RunDir::create)
+    }
+
+    /// As [`Session::start`], in the given run folder, which need not be there. What an earlier start left in it is
+    /// forgotten.
+    ///
+    /// # Errors
+    /// Whatever is wrong with the configuration, the data or the folder.
+    pub fn start_at(run: &Path, config: Config) -> Result<Session, TrainError> {
+        Session::begin(config, |config| RunDir::create_at(run, config))
+    }
+
+    fn begin(
+        config: Config,
+        create: impl FnOnce(&Config) -> Result<RunDir, TrainError>,
+    ) -> Result<Session, TrainError> {
         let data = bidst_data::open(&config.data.name, config.data.dir.as_deref())?;
         let about = about(&config, &data.train);
         let trainer = Trainer::new(config, data)?;
-        let run = RunDir::create(&trainer.config)?;
+        let run = create(&trainer.config)?;
         let manifest = Manifest::new(trainer.instruction_set(), trainer.network.threads());
         Ok(Session { trainer, run, manifest, about })
     }
@@ -81,11 +118,20 @@ impl Session {
             return Err(refuse("it is not a run folder (it has no config.toml)"));
         }
         let mut config = Builder::new().file(&run.join("config.toml")).finish()?;
-        let manifest = RunDir::read_manifest(run);
-        if manifest.as_ref().is_some_and(|manifest| manifest.status == Status::Finished) {
+        if RunDir::read_manifest(run).is_some_and(|manifest| manifest.status == Status::Finished) {
             return Err(refuse("it is finished; `bidst eval` it, or train anew with its config.toml"));
         }
         config.run.threads = threads.unwrap_or(config.run.threads);
+        Session::resume_as(run, config)
+    }
+
+    /// Opens a run at its last checkpoint with a configuration that may differ from its own in what does not change the
+    /// result: `run.output`, `run.threads`, and where the data lie.
+    ///
+    /// # Errors
+    /// [`TrainError::CannotResume`] if there is no checkpoint, and whatever is wrong with the folder.
+    pub fn resume_as(run: &Path, config: Config) -> Result<Session, TrainError> {
+        let manifest = RunDir::read_manifest(run);
         let path = checkpoint::latest(run)?;
         let data: Splits = bidst_data::open(&config.data.name, config.data.dir.as_deref())?;
         let about = about(&config, &data.train);
@@ -129,6 +175,7 @@ impl Session {
         self.manifest.ended = Some(time::iso(time::now()));
         (self.manifest.status, self.manifest.reason) = match &result {
             Ok(_) => (Status::Finished, None),
+            Err(TrainError::Stopped { .. }) => (Status::Stopped, None),
             Err(error @ TrainError::Diverged { .. }) => (Status::Diverged, Some(error.to_string())),
             Err(error) => (Status::Failed, Some(error.to_string())),
         };
@@ -157,7 +204,10 @@ impl Session {
             trainer.last.clone().ok_or_else(|| TrainError::CannotResume { path: run.path().to_owned(), reason })?;
         let model = trainer.model(about.clone());
         let model_bytes = model.write(&RunDir::model_path(run.path()))?;
-        Ok(Outcome { run: run.path().to_owned(), last, model_bytes })
+        let (weights, dense_inference_flops) = (model.totals(), trainer.cost.dense());
+        let outcome = Outcome { run: run.path().to_owned(), last, weights, dense_inference_flops, model_bytes };
+        outcome.write()?;
+        Ok(outcome)
     }
 }
 

@@ -3,15 +3,20 @@
 use std::sync::Arc;
 
 use bidst_data::{Augment, Dataset, Loader, LoaderOptions, Splits};
-use bidst_engine::{Network, Options};
+use bidst_engine::{Network, Options, SparseTensor};
 use bidst_model::{Graph, Shape, zoo};
-use bidst_topology::{AlgorithmError, Context, Mask, MaskError, TopologyStats, algorithms};
+use bidst_topology::{
+    AlgorithmError, Budget, Context, LayerSpec, LayerView, Mask, MaskError, Probe, TopologyStats, algorithms,
+};
 
 use crate::config::{Config, ConfigError};
 use crate::error::TrainError;
+use crate::flops::{Cost, Flops};
 use crate::init::{self, Initializer};
 use crate::lr::LearningRate;
+use crate::metrics::{Bytes, StartCost};
 use crate::probes::Probes;
+use crate::scoring::NetworkScorer;
 use crate::sparsity::Allocation;
 use crate::trainer::Trainer;
 
@@ -39,22 +44,57 @@ pub fn test_loader(data: Arc<Dataset>, batch_size: usize) -> Result<Loader, Trai
 }
 
 impl Trainer {
-    /// A trainer at step 0: random patterns, first weights, an algorithm that has seen nothing.
+    /// A trainer at step 0: first patterns and first weights. The patterns are random, with as many non-zeros as the
+    /// algorithm starts with, unless it chooses them itself.
     ///
     /// # Errors
-    /// Whatever in `config` does not fit the data or the network.
+    /// Whatever in `config` does not fit the data or the network; scores that are no numbers.
     pub fn new(config: Config, data: Splits) -> Result<Trainer, TrainError> {
         let graph = graph(&config, &data.train)?;
         let allocation = Allocation::new(&graph, &config.sparsity)?;
-        let patterns = init::patterns(&allocation, config.run.seed)?;
+        let layers = first_layers(&config, &allocation)?;
+        let patterns = init::patterns(&allocation, &layers, config.run.seed)?;
         let mut trainer = Trainer::with_patterns(config, data, graph, allocation, patterns)?;
-        let weights = &trainer.allocation.weights;
-        for (index, tensor) in trainer.network.weights_mut().iter_mut().enumerate() {
-            let initializer = Initializer::new(&trainer.graph, weights, index, trainer.config.run.seed);
+        trainer.set_first_weights();
+        if trainer.algorithm.prunes_at_start() {
+            trainer.prune_at_start()?;
+        }
+        Ok(trainer)
+    }
+
+    fn set_first_weights(&mut self) {
+        let weights = &self.allocation.weights;
+        for (index, tensor) in self.network.weights_mut().iter_mut().enumerate() {
+            let initializer = Initializer::new(&self.graph, weights, index, self.config.run.seed);
             let values: Vec<f32> = tensor.index().iter().map(|&position| initializer.value(position)).collect();
             tensor.values_mut().copy_from_slice(&values);
         }
-        Ok(trainer)
+    }
+
+    /// Lets the algorithm choose the first patterns. The network it scores is thrown away, and with it the memory of a
+    /// dense start; the new one has the same first weights where they still exist.
+    fn prune_at_start(&mut self) -> Result<(), TrainError> {
+        let first: Vec<SparseTensor> = self.sparse.iter().map(|&at| self.network.weights()[at].clone()).collect();
+        let views: Vec<LayerView<'_>> = first.iter().map(untouched).collect();
+        let mut scorer = NetworkScorer::new(&mut self.network, &self.sparse, self.train.dataset(), &self.config);
+        let changes = self.algorithm.at_start(&views, &mut scorer);
+        let training = 3 * scorer.images() * self.cost.inference(&self.network);
+        self.start = StartCost {
+            flops: Flops { training, probes: 0 },
+            bytes: Bytes::of(&self.network, self.algorithm.as_ref()),
+        };
+        let changes = changes.map_err(|source| TrainError::Start { algorithm: self.algorithm.name(), source })?;
+        let target = self.layers.iter().map(|layer| layer.target).sum();
+        self.check(&changes, &views, Budget::Scheduled(target))?;
+
+        let mut patterns = vec![None; self.allocation.weights.len()];
+        for ((&at, tensor), change) in self.sparse.iter().zip(&first).zip(&changes) {
+            patterns[at] = Some(change.applied_to(tensor.index()));
+        }
+        self.stats = TopologyStats::new(&masks(&self.allocation, &patterns)?);
+        self.network = Network::new(&self.graph, &patterns, options(&self.config))?;
+        self.set_first_weights();
+        Ok(())
     }
 
     /// A trainer whose network has the given patterns and only zeros.
@@ -73,7 +113,7 @@ impl Trainer {
         let steps_per_epoch = train.batches_per_epoch() as u64;
         let total_steps = config.train.epochs * steps_per_epoch;
 
-        let layers = allocation.layers();
+        let layers = first_layers(&config, &allocation)?;
         let context = Context {
             layers: &layers,
             total_steps,
@@ -81,14 +121,13 @@ impl Trainer {
             seed,
             weight_decay: config.optim.weight_decay as f32,
             learning_rate: config.optim.lr as f32,
+            momentum: config.optim.momentum as f32,
             batch_size,
         };
         let algorithm = algorithms::build(&config.algorithm.name, &config.algorithm.parameters, &context)
             .map_err(algorithm_error)?;
         let stats = TopologyStats::new(&masks(&allocation, &patterns)?);
-        let (threads, activations) = (threads(&config), config.engine.activations.into());
-        let options = Options { batch_size, threads, activations, instruction_set: None };
-        let network = Network::new(&graph, &patterns, options)?;
+        let network = Network::new(&graph, &patterns, self::options(&config))?;
         let rate = LearningRate {
             base: config.optim.lr,
             schedule: config.optim.schedule,
@@ -98,6 +137,7 @@ impl Trainer {
             total_steps,
         };
         let (sparse, probes) = (allocation.sparse(), Probes::new(layers.len()));
+        let cost = Cost::new(&allocation.weights);
         Ok(Trainer {
             config,
             graph,
@@ -108,14 +148,40 @@ impl Trainer {
             sparse,
             probes,
             stats,
+            cost,
             train,
             test,
             rate,
             step: 0,
             epoch: 0,
             last: None,
+            start: StartCost::default(),
         })
     }
+}
+
+/// The sparsified layers as the algorithm sees them, with the non-zeros it starts with.
+fn first_layers(config: &Config, allocation: &Allocation) -> Result<Vec<LayerSpec>, TrainError> {
+    let mut layers = allocation.layers();
+    let algorithm = &config.algorithm;
+    algorithms::start(&algorithm.name, &algorithm.parameters, &mut layers).map_err(algorithm_error)?;
+    Ok(layers)
+}
+
+/// A layer before its first step.
+fn untouched(tensor: &SparseTensor) -> LayerView<'_> {
+    LayerView {
+        active: tensor.index(),
+        weights: tensor.values(),
+        gradients: tensor.gradients(),
+        momentum: tensor.momentum(),
+        probe: Probe::None,
+    }
+}
+
+fn options(config: &Config) -> Options {
+    let (batch_size, activations) = (config.train.batch_size, config.engine.activations.into());
+    Options { batch_size, threads: threads(config), activations, instruction_set: None }
 }
 
 /// The number of threads that `config` asks for, with 0 resolved.
@@ -139,6 +205,7 @@ fn algorithm_error(error: AlgorithmError) -> TrainError {
         AlgorithmError::Unknown { .. } => "algorithm.name".to_owned(),
         AlgorithmError::Options { .. } => "algorithm".to_owned(),
         AlgorithmError::Value { option, .. } => format!("algorithm.{option}"),
+        AlgorithmError::Pattern { .. } | AlgorithmError::Unprepared { .. } => "algorithm.pattern".to_owned(),
     };
     ConfigError::of_key(&key, error.to_string()).into()
 }

@@ -60,10 +60,15 @@ impl Allocation {
         (0..self.weights.len()).filter(|&index| self.nnz[index].is_some()).collect()
     }
 
+    /// Non-zeros of every weight tensor.
+    pub fn nonzeros(&self) -> impl Iterator<Item = usize> {
+        self.weights.iter().zip(&self.nnz).map(|(weight, nnz)| nnz.unwrap_or(weight.len()))
+    }
+
     /// The sparsified weights as algorithms see them.
     pub fn layers(&self) -> Vec<LayerSpec> {
         let layer = |(weight, nnz): (&WeightSpec, &Option<usize>)| {
-            nnz.map(|nnz| LayerSpec { name: weight.name.clone(), shape: weight.shape.clone(), nnz })
+            nnz.map(|nnz| LayerSpec::new(weight.name.clone(), weight.shape.clone(), nnz))
         };
         self.weights.iter().zip(&self.nnz).filter_map(layer).collect()
     }
@@ -79,7 +84,7 @@ impl Allocation {
 }
 
 /// Counts of convolution and linear weights.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Totals {
     /// All positions.
     pub weights: usize,

@@ -15,8 +15,9 @@ use crate::config::Config;
 use crate::error::TrainError;
 use crate::evaluate::evaluate;
 use crate::export::{About, ModelFile};
+use crate::flops::Cost;
 use crate::lr::LearningRate;
-use crate::metrics::{DecisionRecord, EpochRecord, EpochTiming, StepRecord, StepTiming, peak_rss_bytes};
+use crate::metrics::{Bytes, DecisionRecord, EpochRecord, StartCost, StepRecord, StepTiming, Tally};
 use crate::probes::Probes;
 use crate::sparsity::{Allocation, Totals};
 
@@ -70,6 +71,7 @@ pub struct Trainer {
     pub(crate) sparse: Vec<usize>,
     pub(crate) probes: Probes,
     pub(crate) stats: TopologyStats,
+    pub(crate) cost: Cost,
     pub(crate) train: Loader,
     pub(crate) test: Loader,
     pub(crate) rate: LearningRate,
@@ -79,6 +81,8 @@ pub struct Trainer {
     pub(crate) epoch: u64,
     /// Record of the last of them.
     pub(crate) last: Option<EpochRecord>,
+    /// What it took to choose the first mask, before step 0.
+    pub(crate) start: StartCost,
 }
 
 impl Trainer {
@@ -118,6 +122,7 @@ impl Trainer {
     pub fn train_on(&mut self, batch: &Batch) -> Result<(StepRecord, Vec<DecisionRecord>), TrainError> {
         let started = Instant::now();
         let (step, learning_rate) = (self.step, self.rate.at(self.step));
+        self.algorithm.begin(step, learning_rate as f32);
         self.probes.request(step, self.algorithm.as_ref(), &mut self.network, &self.sparse)?;
         let smoothing = self.config.train.smoothing as f32;
         let output = self.network.forward_backward(&batch.images, &batch.labels, smoothing)?;
@@ -125,6 +130,8 @@ impl Trainer {
             return Err(TrainError::Diverged { step, epoch: self.epoch, loss: output.loss, learning_rate });
         }
 
+        let flops = self.cost.step(&self.network, output.count, self.algorithm.probe_share());
+        let Bytes { parameter_bytes, held_bytes } = Bytes::of(&self.network, self.algorithm.as_ref());
         let mut overhead = Stopwatch::default();
         let views = self.probes.views(&self.network, &self.sparse);
         overhead.time(|| self.algorithm.observe(step, &views));
@@ -143,10 +150,12 @@ impl Trainer {
             backward_s: spent.backward.as_secs_f64(),
             optimizer_s: spent.optimizer.as_secs_f64(),
             topology_s: overhead.total.as_secs_f64(),
+            held_bytes,
         };
         let accuracy = output.correct as f64 / output.count.max(1) as f64;
         let (epoch, loss, images) = (self.epoch, output.loss, output.count);
-        Ok((StepRecord { step, epoch, loss, accuracy, images, learning_rate, timing }, decisions))
+        let record = StepRecord { step, epoch, loss, accuracy, images, learning_rate, flops, parameter_bytes, timing };
+        Ok((record, decisions))
     }
 
     /// Lets the algorithm decide, checks every change, and only then applies them.
@@ -154,7 +163,7 @@ impl Trainer {
         let step = self.step;
         let views = self.probes.views(&self.network, &self.sparse);
         let changes = self.algorithm.update(step, &views);
-        self.check(&changes, &views)?;
+        self.check(&changes, &views, self.algorithm.budget(step))?;
         self.stats.count_decision(&changes);
 
         let mut records = Vec::with_capacity(changes.len());
@@ -167,25 +176,16 @@ impl Trainer {
             let decision = self.stats.record(layer, before, change, self.probes.candidates(layer));
             let Change { dropped, grown, grown_values, reset } = change;
             self.network.apply(weight, dropped, grown, grown_values, reset)?;
-            records.push(DecisionRecord {
-                step,
-                layer: self.layers[layer].name.clone(),
-                nnz: decision.nnz,
-                dropped: dropped.len(),
-                grown: grown.len(),
-                reset: reset.len(),
-                iou: decision.iou,
-                itop: decision.itop,
-                inspected: decision.inspected,
-            });
+            let after = self.network.weights()[weight].index();
+            records.push(DecisionRecord::new(step, &self.layers[layer], &decision, change, after));
         }
         Ok(records)
     }
 
-    /// The promises of an algorithm: valid changes, one per layer, that keep the number of non-zeros.
-    fn check(&self, changes: &[Change], views: &[LayerView<'_>]) -> Result<(), TrainError> {
+    /// The promises of an algorithm: valid changes, one per layer, that keep to the number of non-zeros.
+    pub(crate) fn check(&self, changes: &[Change], views: &[LayerView<'_>], budget: Budget) -> Result<(), TrainError> {
         let (algorithm, step) = (self.algorithm.name(), self.step);
-        let budget = |place: String, dropped: usize, grown: usize| match dropped == grown {
+        let balanced = |place: String, dropped: usize, grown: usize| match dropped == grown {
             true => Ok(()),
             false => Err(TrainError::Budget { algorithm, step, place, dropped, grown }),
         };
@@ -200,12 +200,18 @@ impl Trainer {
                 layer: layer_name(),
                 source,
             })?;
-            if self.algorithm.budget() == Budget::PerLayer {
-                budget(format!("layer {}", layer.name), change.dropped.len(), change.grown.len())?;
+            if !layer.keeps_pattern(view.active, change) {
+                return Err(TrainError::Pattern { algorithm, step, layer: layer_name(), pattern: layer.pattern });
+            }
+            if budget == Budget::PerLayer {
+                balanced(format!("layer {}", layer.name), change.dropped.len(), change.grown.len())?;
             }
         }
-        let sum = |list: fn(&Change) -> usize| changes.iter().map(list).sum();
-        budget("the whole network".to_owned(), sum(|change| change.dropped.len()), sum(|change| change.grown.len()))
+        let sum = |list: fn(&Change) -> usize| changes.iter().map(list).sum::<usize>();
+        let (dropped, grown) = (sum(|change| change.dropped.len()), sum(|change| change.grown.len()));
+        let Budget::Scheduled(expected) = budget else { return balanced("the whole network".into(), dropped, grown) };
+        let found = views.iter().map(|view| view.active.len()).sum::<usize>() + grown - dropped;
+        if found == expected { Ok(()) } else { Err(TrainError::Schedule { algorithm, step, found, expected }) }
     }
 
     /// Name of the instruction set that the kernels use.
@@ -244,7 +250,7 @@ impl Trainer {
     }
 
     fn finish_epoch(&mut self, tally: Tally) -> Result<EpochRecord, TrainError> {
-        let trained = tally.started.elapsed();
+        let trained = tally.elapsed();
         let testing = Instant::now();
         let test = evaluate(&mut self.network, &self.test)?;
         if !test.loss.is_finite() {
@@ -252,58 +258,9 @@ impl Trainer {
             let (epoch, loss, learning_rate) = (self.epoch, test.loss, self.rate.at(step));
             return Err(TrainError::Diverged { step, epoch, loss, learning_rate });
         }
-        let images = tally.images.max(1) as f64;
-        let record = EpochRecord {
-            epoch: self.epoch,
-            steps: self.step,
-            train_loss: tally.loss / images,
-            train_accuracy: tally.correct / images,
-            test_loss: test.loss,
-            test_accuracy: test.accuracy,
-            decisions: tally.decisions,
-            swaps: tally.swaps,
-            itop: self.stats.itop(),
-            timing: EpochTiming {
-                train_s: trained.as_secs_f64(),
-                test_s: testing.elapsed().as_secs_f64(),
-                data_s: tally.data_s,
-                topology_s: tally.topology_s,
-                images_per_s: images / trained.as_secs_f64(),
-                peak_rss_bytes: peak_rss_bytes().unwrap_or(0),
-            },
-        };
+        let record = tally.record(self, &test, trained, testing.elapsed());
         self.epoch += 1;
         Ok(record)
-    }
-}
-
-/// Sums over the steps of an epoch.
-struct Tally {
-    started: Instant,
-    loss: f64,
-    correct: f64,
-    images: usize,
-    decisions: u64,
-    swaps: u64,
-    data_s: f64,
-    topology_s: f64,
-}
-
-impl Tally {
-    fn new() -> Tally {
-        let started = Instant::now();
-        Tally { started, loss: 0.0, correct: 0.0, images: 0, decisions: 0, swaps: 0, data_s: 0.0, topology_s: 0.0 }
-    }
-
-    fn add(&mut self, record: &StepRecord, decisions: &[DecisionRecord]) {
-        self.loss += record.loss * record.images as f64;
-        self.correct += (record.accuracy * record.images as f64).round();
-        self.images += record.images;
-        let swaps: usize = decisions.iter().map(|decision| decision.grown).sum();
-        self.swaps += swaps as u64;
-        self.decisions += u64::from(swaps > 0);
-        self.data_s += record.timing.data_s;
-        self.topology_s += record.timing.topology_s;
     }
 }
 

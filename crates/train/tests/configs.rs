@@ -4,13 +4,22 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use bidst_train::Config;
+use bidst_train::compare::Comparison;
 use bidst_train::config::Builder;
 
-fn recipes() -> Vec<PathBuf> {
+/// The files of `configs/`: studies, which have a grid, or recipes for single runs.
+fn files(studies: bool) -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs");
     let paths = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
-    let mut recipes: Vec<PathBuf> = paths.filter(|path| path.extension().is_some_and(|e| e == "toml")).collect();
-    recipes.sort();
+    let is_study = |path: &Path| path.file_name().unwrap().to_str().unwrap().starts_with("study-");
+    let wanted = |path: &PathBuf| path.extension().is_some_and(|e| e == "toml") && is_study(path) == studies;
+    let mut files: Vec<PathBuf> = paths.filter(wanted).collect();
+    files.sort();
+    files
+}
+
+fn recipes() -> Vec<PathBuf> {
+    let recipes = files(false);
     assert!(recipes.len() >= 6, "{recipes:?}");
     recipes
 }
@@ -61,6 +70,24 @@ fn recipes_that_are_compared_differ_in_the_algorithm_only() {
         assert!(!family.is_empty());
         for other in family {
             assert_eq!(Config { algorithm: first.algorithm.clone(), ..other }, first);
+        }
+    }
+}
+
+#[test]
+fn every_study_spans_valid_runs_that_differ_in_their_grid_only() {
+    let studies = files(true);
+    assert_eq!(studies.len(), 2, "{studies:?}");
+    for (path, cells, seeds) in [(&studies[0], 8, 1), (&studies[1], 15, 3)] {
+        let folder = path.with_extension("");
+        let comparison = Comparison::new(&folder, Builder::new().file(path)).unwrap_or_else(|error| panic!("{error}"));
+        // The dense network has no sparsity and is one cell.
+        assert_eq!(comparison.runs().len(), cells * seeds, "{}", path.display());
+        let first = &comparison.runs()[0].config;
+        for run in comparison.runs() {
+            let mut config = Config { algorithm: first.algorithm.clone(), ..run.config.clone() };
+            (config.run.seed, config.sparsity.level) = (first.run.seed, first.sparsity.level);
+            assert_eq!(&config, first, "{}", run.name);
         }
     }
 }

@@ -82,7 +82,8 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let fastest = samples.iter().map(|(timing, _)| 1e3 * timing.total_s).fold(f64::INFINITY, f64::min);
     let cpu: Option<Vec<f64>> = samples.iter().map(|(_, cpu)| *cpu).collect();
     let trainer = bench.trainer();
-    let (totals, median_ms) = (trainer.totals(), milliseconds(|timing| timing.total_s));
+    let median_ms = milliseconds(|timing| timing.total_s);
+    let nonzeros: usize = trainer.network().weights().iter().map(|weight| weight.nnz()).sum();
     let result = json!({
         "model": config.model.name,
         "width": config.model.width,
@@ -102,7 +103,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         "topology_ms": milliseconds(|timing| timing.topology_s),
         "images_per_s": 1e3 * f64::from(args.batch_size) / median_ms,
         "peak_rss_mb": peak_rss_bytes().map(|bytes| bytes as f64 / f64::from(1 << 20)),
-        "nnz": totals.nonzeros,
+        "nnz": nonzeros,
         "params": trainer.parameters(),
     });
     if args.json {
@@ -121,8 +122,8 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         milliseconds(|timing| timing.forward_s),
         milliseconds(|timing| timing.backward_s),
         milliseconds(|timing| timing.optimizer_s),
-        count(totals.nonzeros),
-        count(totals.weights),
+        count(nonzeros),
+        count(trainer.totals().weights),
     ))?;
     Ok(())
 }

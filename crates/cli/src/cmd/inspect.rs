@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 
 use bidst_train::export::{ModelFile, Weight};
-use bidst_train::sparsity::Totals;
 use serde_json::json;
 
 use crate::text::{bytes, count, line, percent, table};
@@ -26,7 +25,7 @@ pub struct Args {
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let file = super::model_file(&args.run)?;
     let model = ModelFile::read(&file)?;
-    let totals = totals(&model.weights);
+    let totals = model.totals();
     let (sparsified, overall) = (totals.sparsified(), totals.overall());
     let file_bytes = std::fs::metadata(&file)?.len() as usize;
     let dense_bytes = 4 * (totals.weights + model.vectors.values().map(Vec::len).sum::<usize>());
@@ -72,12 +71,4 @@ fn density(weight: &Weight) -> f64 {
 /// Bytes of its values and indices in the file.
 fn stored(weight: &Weight) -> usize {
     4 * (weight.values.len() + weight.indices.as_ref().map_or(0, Vec::len))
-}
-
-fn totals(weights: &[Weight]) -> Totals {
-    let mut totals = Totals::default();
-    for weight in weights {
-        totals.add(weight.shape.iter().product(), weight.indices.as_ref().map(Vec::len));
-    }
-    totals
 }

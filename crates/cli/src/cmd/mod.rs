@@ -2,6 +2,7 @@
 
 pub mod algorithms;
 pub mod bench;
+pub mod compare;
 pub mod demo;
 pub mod eval;
 pub mod inspect;

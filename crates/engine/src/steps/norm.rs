@@ -55,7 +55,8 @@ impl Norm {
         }
         let plane = value.plan.plane;
         let which = 1 + value.plan.terms[..norm.plan.branch].iter().filter(|term| term.norm.is_some()).count();
-        let count = (state.images * plane.height * plane.width) as f64;
+        // Running statistics do not move with the input, as if the batch were infinite.
+        let count = if state.training { (state.images * plane.height * plane.width) as f64 } else { f64::INFINITY };
         for channel in 0..plane.channels {
             let sum = |which: usize| -> f64 {
                 let units = value.sums.iter().skip(3 * channel + which).step_by(3 * plane.channels);

@@ -50,6 +50,7 @@ use super::{AlgorithmError, Card, Require};
 use crate::rng::{Purpose, Streams};
 use crate::schedule::{self, DropFraction, DropSchedule, Times};
 use crate::select::{self, Offer, Swaps};
+use crate::start;
 use crate::state::{self, State, StateError};
 use crate::{Algorithm, Budget, Change, Context, LayerView, Needs, Probe};
 use serde::{Deserialize, Serialize};
@@ -58,11 +59,12 @@ use options::Settled;
 use window::Evidence;
 
 /// How it is listed.
-pub const CARD: Card = Card {
+pub const CARD: Card<Params> = Card {
     name: "bidst",
     summary: "swap weights by bi-level scores of active positions and a few candidates",
     paper: "Ji et al., Advancing dynamic sparse training by exploring optimization opportunities, ICML 2024",
     dense: false,
+    start: start::allotted,
 };
 
 /// Options of BiDST. Those without a value take it from the run.
@@ -110,7 +112,7 @@ pub struct Params {
     pub stop: f64,
     /// Largest share of the non-zeros replaced by the first decision. Default 0.3.
     pub drop_fraction: f64,
-    /// How that share falls: `constant` or `cosine`. Default `cosine`.
+    /// How that share falls: `constant`, `cosine` or `step`. Default `cosine`.
     pub drop_schedule: DropSchedule,
     /// Whether a pair is swapped only if the candidate's score is higher; otherwise decisions fill their cap with any
     /// candidate that has evidence. Default true.
@@ -282,10 +284,20 @@ impl Rule {
 /// # Errors
 /// If an option is out of range or contradicts another.
 pub fn build(params: Params, context: &Context<'_>) -> Result<Box<dyn Algorithm>, AlgorithmError> {
-    Ok(Box::new(Bidst::new(params, context)?))
+    build_as(CARD.name, params, context)
+}
+
+/// BiDST, under whatever name.
+pub(super) fn build_as(
+    name: &'static str,
+    params: Params,
+    context: &Context<'_>,
+) -> Result<Box<dyn Algorithm>, AlgorithmError> {
+    Ok(Box::new(Bidst::new(name, params, context)?))
 }
 
 struct Bidst {
+    name: &'static str,
     params: Params,
     rule: Rule,
     candidate_rule: CandidateRule,
@@ -311,8 +323,8 @@ struct Scores {
 }
 
 impl Bidst {
-    fn new(params: Params, context: &Context<'_>) -> Result<Self, AlgorithmError> {
-        let require = Require(CARD.name);
+    fn new(name: &'static str, params: Params, context: &Context<'_>) -> Result<Self, AlgorithmError> {
+        let require = Require(name);
         let p = &params;
         let end = require.stop(p.stop, context)?;
         let fraction = require.drop_fraction(p.drop_fraction, p.drop_schedule, end)?;
@@ -327,6 +339,7 @@ impl Bidst {
         };
         let c_inactive = if p.implicit_form == ImplicitForm::A { 0.0 } else { c };
         Ok(Self {
+            name,
             rule: Rule { score: p.score, c, c_inactive, lambda, stationary },
             candidate_rule,
             times,
@@ -484,7 +497,7 @@ impl Bidst {
 
 impl Algorithm for Bidst {
     fn name(&self) -> &'static str {
-        CARD.name
+        self.name
     }
 
     fn needs(&self, step: u64, layer: usize) -> Needs<'_> {
@@ -545,7 +558,7 @@ impl Algorithm for Bidst {
         changes
     }
 
-    fn budget(&self) -> Budget {
+    fn budget(&self, _step: u64) -> Budget {
         match self.params.allocation {
             Allocation::Layer => Budget::PerLayer,
             Allocation::Global => Budget::Total,
@@ -590,7 +603,7 @@ mod tests {
     }
 
     fn built(options: &str, weight_decay: f32) -> Result<Bidst, AlgorithmError> {
-        let layers = [LayerSpec { name: "fc.weight".into(), shape: vec![10, 10], nnz: 20 }];
+        let layers = [LayerSpec::new("fc.weight", vec![10, 10], 20)];
         let context = Context {
             layers: &layers,
             total_steps: 4000,
@@ -598,9 +611,10 @@ mod tests {
             seed: 1,
             weight_decay,
             learning_rate: 0.1,
+            momentum: 0.9,
             batch_size: 128,
         };
-        Bidst::new(super::super::parse(CARD.name, &options.parse().unwrap())?, &context)
+        Bidst::new(CARD.name, super::super::parse(CARD.name, &options.parse().unwrap())?, &context)
     }
 
     fn rule(score: Score) -> Rule {

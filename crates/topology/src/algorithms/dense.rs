@@ -2,12 +2,13 @@
 
 use super::static_mask::Frozen;
 use super::{AlgorithmError, Card};
+use crate::start;
 use crate::{Algorithm, Context};
 use serde::{Deserialize, Serialize};
 
 /// How it is listed.
-pub const CARD: Card =
-    Card { name: "dense", summary: "train every weight; the baseline", paper: "none", dense: true };
+pub const CARD: Card<Params> =
+    Card { name: "dense", summary: "train every weight; the baseline", paper: "none", dense: true, start: start::allotted };
 
 /// It has no options.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

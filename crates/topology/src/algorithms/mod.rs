@@ -2,10 +2,10 @@
 //!
 //! To add one, write `src/algorithms/NAME.rs` with a [`Card`] called `CARD`, its `Params`, and a function `build`, and
 //! put the module's name into the list below. That registers it, names it in help texts and error messages, and runs
-//! the conformance suite over it.
+//! the conformance suite over it. A test asks for its page, `docs/algorithms/NAME.md`.
 
-use crate::schedule::{DropFraction, DropSchedule, Schedule, Times};
-use crate::{Algorithm, Context};
+use crate::schedule::{DropFraction, DropSchedule, Ramp, Schedule, Times};
+use crate::{Algorithm, Context, LayerSpec, Pattern, PatternError, Sample};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fmt::Display;
@@ -20,6 +20,7 @@ macro_rules! algorithms {
             summary: $module::CARD.summary,
             paper: $module::CARD.paper,
             dense: $module::CARD.dense,
+            start: |params, layers| Ok(($module::CARD.start)(&parse($module::CARD.name, params)?, layers)),
             source: concat!("crates/topology/src/algorithms/", stringify!($module), ".rs"),
             defaults: || table_of(&$module::Params::default()),
             build: |params, context| $module::build(parse($module::CARD.name, params)?, context),
@@ -27,11 +28,33 @@ macro_rules! algorithms {
     };
 }
 
-algorithms![dense, static_mask, set, rigl, bidst];
+algorithms![
+    dense,
+    static_mask,
+    set,
+    rigl,
+    itop,
+    srigl,
+    deep_r,
+    dsr,
+    snfs,
+    mest,
+    rigl_candidates,
+    bidst,
+    gmp,
+    granet,
+    chase,
+    acdc,
+    top_kast,
+    snip,
+    grasp,
+    synflow,
+];
+mod one_shot;
 
-/// What an algorithm says about itself.
+/// What an algorithm with options `P` says about itself.
 #[derive(Clone, Copy, Debug)]
-pub struct Card {
+pub struct Card<P> {
     /// The name users type.
     pub name: &'static str,
     /// One line for help texts.
@@ -40,6 +63,8 @@ pub struct Card {
     pub paper: &'static str,
     /// Whether it trains every weight, so that no tensor is sparsified.
     pub dense: bool,
+    /// Fills in the non-zeros of each layer at the start of training, and its pattern; see [`start`](crate::start).
+    pub start: fn(&P, &mut [LayerSpec]),
 }
 
 /// One listed algorithm.
@@ -53,6 +78,9 @@ pub struct Entry {
     pub paper: &'static str,
     /// Whether it trains every weight, so that no tensor is sparsified.
     pub dense: bool,
+    /// Fills in the non-zeros of each layer at the start of training, and its pattern, from options and what the run's
+    /// sparsity allows.
+    pub start: fn(&toml::Table, &mut [LayerSpec]) -> Result<(), AlgorithmError>,
     /// Path of its file in the repository.
     pub source: &'static str,
     /// Its options and their defaults. Options that derive their default from the run are absent.
@@ -97,6 +125,30 @@ pub enum AlgorithmError {
         /// What would be right.
         rule: &'static str,
     },
+    /// A layer cannot have the pattern of the algorithm.
+    #[error("layer `{layer}` under algorithm `{algorithm}`: {source}")]
+    Pattern {
+        /// The algorithm.
+        algorithm: &'static str,
+        /// The layer.
+        layer: String,
+        /// What does not fit.
+        source: PatternError,
+    },
+    /// A layer has another pattern than the options say.
+    #[error(
+        "layer `{layer}` is {found}, algorithm `{algorithm}` makes it {pattern}; call `algorithms::start` on the layers"
+    )]
+    Unprepared {
+        /// The algorithm.
+        algorithm: &'static str,
+        /// The layer.
+        layer: String,
+        /// Its pattern.
+        found: Pattern,
+        /// The pattern of the algorithm.
+        pattern: Pattern,
+    },
 }
 
 /// All algorithms.
@@ -119,9 +171,35 @@ pub fn find(name: &str) -> Result<&'static Entry, AlgorithmError> {
 /// Builds the algorithm called `name` for a run.
 ///
 /// # Errors
-/// If there is no such algorithm, or an option is unknown, of the wrong type or out of range.
+/// If there is no such algorithm, an option is unknown, of the wrong type or out of range, or the layers have not been
+/// prepared by [`start`].
 pub fn build(name: &str, params: &toml::Table, context: &Context<'_>) -> Result<Box<dyn Algorithm>, AlgorithmError> {
-    (find(name)?.build)(params, context)
+    let entry = find(name)?;
+    let mut prepared = context.layers.to_vec();
+    start(name, params, &mut prepared)?;
+    match context.layers.iter().zip(prepared).find(|(layer, prepared)| layer.pattern != prepared.pattern) {
+        None => (entry.build)(params, context),
+        Some((layer, prepared)) => Err(AlgorithmError::Unprepared {
+            algorithm: entry.name,
+            layer: layer.name.clone(),
+            found: layer.pattern,
+            pattern: prepared.pattern,
+        }),
+    }
+}
+
+/// Fills in with how many non-zeros, and in which pattern, the layers start under the algorithm called `name`.
+///
+/// # Errors
+/// If there is no such algorithm, an option is unknown or of the wrong type, or a layer does not fit the pattern.
+pub fn start(name: &str, params: &toml::Table, layers: &mut [LayerSpec]) -> Result<(), AlgorithmError> {
+    let entry = find(name)?;
+    (entry.start)(params, layers)?;
+    for layer in layers {
+        let refused = |source| AlgorithmError::Pattern { algorithm: entry.name, layer: layer.name.clone(), source };
+        layer.pattern.check(layer).map_err(refused)?;
+    }
+    Ok(())
 }
 
 fn table_of(params: &impl Serialize) -> toml::Table {
@@ -169,9 +247,33 @@ impl Require {
         Ok(Schedule { times: Times::every(interval, end), fraction })
     }
 
+    /// The run's decisions on the way down to its sparsity.
+    fn ramp(self, begin: u64, end: u64, interval: u64) -> Result<Ramp, AlgorithmError> {
+        let rule = "leaves no time to prune between the first decision and the last; make it shorter";
+        let value = || AlgorithmError::Value {
+            algorithm: self.0,
+            option: "update_interval",
+            value: interval.to_string(),
+            rule,
+        };
+        Ramp::new(begin, end, interval).ok_or_else(value)
+    }
+
+    fn sample(self, per_class: usize, temperature: f32) -> Result<Sample, AlgorithmError> {
+        self.that(per_class > 0, "samples_per_class", per_class, "must be at least 1")?;
+        let positive = temperature.is_finite() && temperature > 0.0;
+        self.that(positive, "temperature", temperature, "must be a number above 0")?;
+        Ok(Sample { per_class, temperature })
+    }
+
     fn stop(self, stop: f64, context: &Context<'_>) -> Result<u64, AlgorithmError> {
-        self.that((0.0..=1.0).contains(&stop), "stop", stop, "is a share of the run, from 0 to 1")?;
-        Ok((stop * context.total_steps as f64).floor() as u64)
+        self.share("stop", stop, context)
+    }
+
+    /// A share of the run as a step.
+    fn share(self, option: &'static str, share: f64, context: &Context<'_>) -> Result<u64, AlgorithmError> {
+        self.that((0.0..=1.0).contains(&share), option, share, "is a share of the run, from 0 to 1")?;
+        Ok((share * context.total_steps as f64).floor() as u64)
     }
 
     fn drop_fraction(self, initial: f64, schedule: DropSchedule, end: u64) -> Result<DropFraction, AlgorithmError> {
@@ -181,7 +283,13 @@ impl Require {
             initial,
             "is a share of the non-zeros, from 0 to 1",
         )?;
-        Ok(DropFraction { initial, schedule, end })
+        Ok(DropFraction { initial, last: 0.0, schedule, end })
+    }
+
+    fn last_drop_fraction(self, last: f64) -> Result<f64, AlgorithmError> {
+        let share = (0.0..=1.0).contains(&last);
+        self.that(share, "last_drop_fraction", last, "is a share of the non-zeros, from 0 to 1")?;
+        Ok(last)
     }
 }
 
@@ -197,6 +305,7 @@ mod tests {
             seed: 0,
             weight_decay: 5e-4,
             learning_rate: 0.1,
+            momentum: 0.9,
             batch_size: 32,
         }
     }

@@ -13,19 +13,20 @@
 //! claim about BiDST's scores has to beat.
 
 use super::{AlgorithmError, Card, Require};
-use crate::mask::{complement, difference};
+use crate::gradients::DenseGradients;
 use crate::schedule::{DropSchedule, Schedule};
-use crate::select;
-use crate::state::{self, State, StateError};
-use crate::{Algorithm, Change, Context, LayerView, Needs, Probe};
+use crate::state::{State, StateError};
+use crate::{Algorithm, Change, Context, LayerSpec, LayerView, Needs, Pattern, select, start};
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 
 /// How it is listed.
-pub const CARD: Card = Card {
+pub const CARD: Card<Params> = Card {
     name: "rigl",
     summary: "drop the smallest weights, grow where the dense gradient is largest",
     paper: "Evci et al., Rigging the lottery: making all tickets winners, ICML 2020",
     dense: false,
+    start: |params, layers| start::patterned(layers, params.pattern),
 };
 
 /// Options of RigL.
@@ -36,7 +37,7 @@ pub struct Params {
     pub update_interval: u64,
     /// Share of a layer's non-zeros replaced by the first decision (α). Default 0.3.
     pub drop_fraction: f64,
-    /// How that share falls: `constant` or `cosine`. Default `cosine`.
+    /// How that share falls: `constant`, `cosine` or `step`. Default `cosine`.
     pub drop_schedule: DropSchedule,
     /// Share of the run after which the mask is frozen. Default 0.75.
     pub stop: f64,
@@ -44,6 +45,8 @@ pub struct Params {
     pub average_window: u64,
     /// Whether the optimiser rests at a decision. Default true.
     pub skip_weight_step: bool,
+    /// What masks look like: `unstructured`, `fan-in`, N:M such as `2:4`, or blocks such as `4x1`. Default `unstructured`.
+    pub pattern: Pattern,
 }
 
 impl Default for Params {
@@ -55,6 +58,7 @@ impl Default for Params {
             stop: 0.75,
             average_window: 1,
             skip_weight_step: true,
+            pattern: Pattern::Unstructured,
         }
     }
 }
@@ -64,54 +68,42 @@ impl Default for Params {
 /// # Errors
 /// If an option is out of range.
 pub fn build(params: Params, context: &Context<'_>) -> Result<Box<dyn Algorithm>, AlgorithmError> {
-    let Params { update_interval, drop_fraction, drop_schedule, stop, average_window, skip_weight_step } = params;
-    let require = Require(CARD.name);
-    let schedule = require.schedule(update_interval, stop, drop_fraction, drop_schedule, context)?;
-    let fits = (1..=update_interval).contains(&average_window);
-    require.that(fits, "average_window", average_window, "must be from 1 to `update_interval`")?;
-    Ok(Box::new(Rigl {
-        schedule,
-        window: average_window,
-        skip_weight_step,
-        lens: context.layers.iter().map(|layer| layer.len()).collect(),
-        movable: context.layers.iter().map(|layer| (1..layer.len()).contains(&layer.nnz)).collect(),
-        sums: vec![Vec::new(); context.layers.len()],
-    }))
+    Ok(Box::new(Rigl::new(CARD.name, params, context)?))
 }
 
-struct Rigl {
-    schedule: Schedule,
-    window: u64,
+/// RigL, under whatever name.
+pub(super) struct Rigl {
+    name: &'static str,
+    pub(super) schedule: Schedule,
     skip_weight_step: bool,
-    lens: Vec<usize>,
-    movable: Vec<bool>,
-    /// Dense gradients summed over the window; empty outside it and whenever the window is one step.
-    sums: Vec<Vec<f32>>,
+    layers: Vec<LayerSpec>,
+    pub(super) gradients: DenseGradients,
+}
+
+impl Rigl {
+    pub(super) fn new(name: &'static str, params: Params, context: &Context<'_>) -> Result<Self, AlgorithmError> {
+        let Params { update_interval, drop_fraction, drop_schedule, stop, average_window, skip_weight_step, .. } =
+            params;
+        let require = Require(name);
+        let schedule = require.schedule(update_interval, stop, drop_fraction, drop_schedule, context)?;
+        let fits = (1..=update_interval).contains(&average_window);
+        require.that(fits, "average_window", average_window, "must be from 1 to `update_interval`")?;
+        let gradients = DenseGradients::new(context.layers, average_window);
+        Ok(Self { name, schedule, skip_weight_step, layers: context.layers.to_vec(), gradients })
+    }
 }
 
 impl Algorithm for Rigl {
     fn name(&self) -> &'static str {
-        CARD.name
+        self.name
     }
 
     fn needs(&self, step: u64, layer: usize) -> Needs<'_> {
-        if self.movable[layer] && self.schedule.times.in_window(step, self.window) {
-            Needs::Dense
-        } else {
-            Needs::Active
-        }
+        self.gradients.needs(&self.schedule.times, step, layer)
     }
 
     fn observe(&mut self, step: u64, layers: &[LayerView<'_>]) {
-        if self.window == 1 || !self.schedule.times.in_window(step, self.window) {
-            return;
-        }
-        for (sum, view) in self.sums.iter_mut().zip(layers) {
-            if let Probe::Dense { gradients } = view.probe {
-                sum.resize(gradients.len(), 0.0);
-                sum.iter_mut().zip(gradients).for_each(|(sum, g)| *sum += g);
-            }
-        }
+        self.gradients.observe(&self.schedule.times, step, layers);
     }
 
     fn replaces_weight_step(&self) -> bool {
@@ -123,66 +115,52 @@ impl Algorithm for Rigl {
     }
 
     fn update(&mut self, step: u64, layers: &[LayerView<'_>]) -> Vec<Change> {
-        let sums: Vec<Vec<f32>> = self.sums.iter_mut().map(std::mem::take).collect();
-        let decide = |(layer, view): (usize, &LayerView<'_>)| {
-            let gradients = match view.probe {
-                _ if self.window > 1 => sums[layer].as_slice(),
-                Probe::Dense { gradients } => gradients,
-                _ => &[],
-            };
-            if gradients.len() != self.lens[layer] {
+        let decide = |((view, layer), gradients): ((&LayerView<'_>, &LayerSpec), Cow<'_, [f32]>)| {
+            if gradients.is_empty() {
                 return Change::default();
             }
-            drop_and_grow(view, gradients, self.schedule.fraction.count(step, view.active.len()))
+            drop_and_grow(layer, view, &gradients, self.schedule.fraction.count(step, view.active.len()))
         };
-        layers.iter().enumerate().map(decide).collect()
+        layers.iter().zip(&self.layers).zip(self.gradients.take(layers)).map(decide).collect()
     }
 
     fn dense_bytes(&self) -> usize {
-        let summed = self.lens.iter().zip(&self.movable).filter(|&(_, &movable)| movable && self.window > 1);
-        summed.map(|(len, _)| len * size_of::<f32>()).sum()
+        self.gradients.bytes()
     }
 
     fn save(&self) -> State {
-        let mut state = State::default();
-        for (layer, sum) in self.sums.iter().enumerate() {
-            state.f32s.insert(format!("gradient_sum.{layer}"), sum.clone());
-        }
-        state
+        self.gradients.save()
     }
 
     fn load(&mut self, state: &State) -> Result<(), StateError> {
-        let load = |(layer, &len): (usize, &usize)| {
-            let name = format!("gradient_sum.{layer}");
-            let sum = state.floats(&name)?;
-            if sum.is_empty() { Ok(Vec::new()) } else { Ok(state::of_length(&name, sum, len)?.to_vec()) }
-        };
-        self.sums = self.lens.iter().enumerate().map(load).collect::<Result<_, StateError>>()?;
-        Ok(())
+        self.gradients.load(state)
     }
 }
 
 /// Drops the `count` smallest weights, then grows the `count` largest gradients among the positions not kept.
-fn drop_and_grow(view: &LayerView<'_>, gradients: &[f32], count: usize) -> Change {
-    let magnitudes: Vec<f32> = view.weights.iter().map(|w| w.abs()).collect();
-    let dropped = select::pick(view.active, &select::smallest(&magnitudes, count));
-    let open = complement(gradients.len(), &difference(view.active, &dropped));
-    let scores: Vec<f32> = open.iter().map(|&position| gradients[position as usize].abs()).collect();
-    let grown = select::pick(&open, &select::largest(&scores, count));
-    Change::net(&dropped, &grown)
+fn drop_and_grow(layer: &LayerSpec, view: &LayerView<'_>, gradients: &[f32], count: usize) -> Change {
+    let (pattern, shape) = (layer.pattern, &layer.shape);
+    let dropped = pattern.worst(shape, view.active, &select::magnitudes(view.weights), count);
+    Change::net(&dropped, &pattern.regrown(shape, view.active, &dropped, gradients))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Probe;
 
     const ACTIVE: [u32; 4] = [1, 3, 4, 6];
 
     fn decide(gradients: &[f32], count: usize) -> Change {
         let weights = [0.1, -0.5, 0.2, 0.9];
-        let view =
-            LayerView { active: &ACTIVE, weights: &weights, gradients: &[0.0; 4], momentum: &[0.0; 4], probe: Probe::None };
-        let change = drop_and_grow(&view, gradients, count);
+        let view = LayerView {
+            active: &ACTIVE,
+            weights: &weights,
+            gradients: &[0.0; 4],
+            momentum: &[0.0; 4],
+            probe: Probe::None,
+        };
+        let change = drop_and_grow(&LayerSpec::new("fc.weight", vec![2, 4], 4), &view, gradients, count);
         change.check(gradients.len(), &ACTIVE).unwrap();
         change
     }

@@ -9,22 +9,22 @@
 //! Where we differ from the original, as the frameworks around RigL do: one magnitude order instead of a share of the
 //! positive and a share of the negative weights, decisions every `update_interval` steps instead of every epoch, a
 //! cosine drop fraction, and an optimiser that goes on instead of starting anew. Counts are exact. A position dropped in
-//! a decision cannot grow in the same one.
+//! a decision cannot grow in the same one, unless a `pattern` leaves it no other place; it then stays as it was.
 
 use super::{AlgorithmError, Card, Require};
 use crate::rng::{Purpose, Streams};
 use crate::schedule::{DropSchedule, Schedule};
-use crate::select;
-use crate::{Algorithm, Change, Context, LayerView};
+use crate::{Algorithm, Change, Context, LayerSpec, LayerView, Pattern, rng, select, start};
 use serde::{Deserialize, Serialize};
 
 /// How it is listed.
-pub const CARD: Card = Card {
+pub const CARD: Card<Params> = Card {
     name: "set",
     summary: "drop the smallest weights, grow random ones",
     paper: "Mocanu et al., Scalable training of artificial neural networks with adaptive sparse connectivity inspired \
             by network science, Nature Communications 2018",
     dense: false,
+    start: |params, layers| start::patterned(layers, params.pattern),
 };
 
 /// Options of SET.
@@ -35,15 +35,23 @@ pub struct Params {
     pub update_interval: u64,
     /// Share of a layer's non-zeros replaced by the first decision. Default 0.3.
     pub drop_fraction: f64,
-    /// How that share falls: `constant` or `cosine`. Default `cosine`.
+    /// How that share falls: `constant`, `cosine` or `step`. Default `cosine`.
     pub drop_schedule: DropSchedule,
     /// Share of the run after which the mask is frozen. Default 0.75.
     pub stop: f64,
+    /// What masks look like: `unstructured`, `fan-in`, N:M such as `2:4`, or blocks such as `4x1`. Default `unstructured`.
+    pub pattern: Pattern,
 }
 
 impl Default for Params {
     fn default() -> Self {
-        Self { update_interval: 100, drop_fraction: 0.3, drop_schedule: DropSchedule::Cosine, stop: 0.75 }
+        Self {
+            update_interval: 100,
+            drop_fraction: 0.3,
+            drop_schedule: DropSchedule::Cosine,
+            stop: 0.75,
+            pattern: Pattern::Unstructured,
+        }
     }
 }
 
@@ -52,17 +60,17 @@ impl Default for Params {
 /// # Errors
 /// If an option is out of range.
 pub fn build(params: Params, context: &Context<'_>) -> Result<Box<dyn Algorithm>, AlgorithmError> {
-    let Params { update_interval, drop_fraction, drop_schedule, stop } = params;
+    let Params { update_interval, drop_fraction, drop_schedule, stop, .. } = params;
     Ok(Box::new(Set {
         schedule: Require(CARD.name).schedule(update_interval, stop, drop_fraction, drop_schedule, context)?,
-        lens: context.layers.iter().map(|layer| layer.len()).collect(),
+        layers: context.layers.to_vec(),
         streams: Streams::new(context.seed),
     }))
 }
 
 struct Set {
     schedule: Schedule,
-    lens: Vec<usize>,
+    layers: Vec<LayerSpec>,
     streams: Streams,
 }
 
@@ -76,17 +84,18 @@ impl Algorithm for Set {
     }
 
     fn update(&mut self, step: u64, layers: &[LayerView<'_>]) -> Vec<Change> {
-        let decide = |(layer, (view, &len)): (usize, (&LayerView<'_>, &usize))| {
+        let decide = |(index, (view, layer)): (usize, (&LayerView<'_>, &LayerSpec))| {
+            let (pattern, shape, len) = (layer.pattern, &layer.shape, layer.len());
             let count = self.schedule.fraction.count(step, view.active.len()).min(len - view.active.len());
-            let magnitudes: Vec<f32> = view.weights.iter().map(|w| w.abs()).collect();
-            let mut rng = self.streams.stream(Purpose::Grow, layer as u64, step);
-            Change {
-                dropped: select::pick(view.active, &select::smallest(&magnitudes, count)),
-                grown: select::random_inactive(&mut rng, len, view.active, count),
-                ..Change::default()
-            }
+            let dropped = pattern.worst(shape, view.active, &select::magnitudes(view.weights), count);
+            let mut rng = self.streams.stream(Purpose::Grow, index as u64, step);
+            let grown = match pattern {
+                Pattern::Unstructured => select::random_inactive(&mut rng, len, view.active, count),
+                _ => pattern.regrown(shape, view.active, &dropped, &rng::uniforms(&mut rng, len)),
+            };
+            Change::net(&dropped, &grown)
         };
-        layers.iter().zip(&self.lens).enumerate().map(decide).collect()
+        layers.iter().zip(&self.layers).enumerate().map(decide).collect()
     }
 }
 
@@ -97,7 +106,7 @@ mod tests {
 
     #[test]
     fn the_smallest_magnitudes_make_room_for_inactive_positions() {
-        let layers = [LayerSpec { name: "fc.weight".into(), shape: vec![4, 5], nnz: 5 }];
+        let layers = [LayerSpec::new("fc.weight", vec![4, 5], 5)];
         let context = Context {
             layers: &layers,
             total_steps: 1000,
@@ -105,6 +114,7 @@ mod tests {
             seed: 1,
             weight_decay: 0.0,
             learning_rate: 0.1,
+            momentum: 0.9,
             batch_size: 1,
         };
         let params = Params { drop_fraction: 0.4, drop_schedule: DropSchedule::Constant, ..Params::default() };

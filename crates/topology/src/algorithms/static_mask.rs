@@ -4,17 +4,25 @@
 //! This is not RigL's `static` optimiser, which re-initialises dropped connections in place.
 
 use super::{AlgorithmError, Card};
-use crate::{Algorithm, Change, Context, LayerView};
+use crate::{Algorithm, Change, Context, LayerView, Pattern, start};
 use serde::{Deserialize, Serialize};
 
 /// How it is listed.
-pub const CARD: Card =
-    Card { name: "static", summary: "keep the random first mask; the sparse baseline", paper: "none", dense: false };
+pub const CARD: Card<Params> = Card {
+    name: "static",
+    summary: "keep the random first mask; the sparse baseline",
+    paper: "none",
+    dense: false,
+    start: |params, layers| start::patterned(layers, params.pattern),
+};
 
-/// It has no options.
+/// Options of static training.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Params {}
+#[serde(default, deny_unknown_fields)]
+pub struct Params {
+    /// What masks look like: `unstructured`, `fan-in`, N:M such as `2:4`, or blocks such as `4x1`. Default `unstructured`.
+    pub pattern: Pattern,
+}
 
 /// Builds it.
 ///

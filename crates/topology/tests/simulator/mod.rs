@@ -2,7 +2,8 @@
 
 use bidst_topology::rng::{self, Purpose, Streams};
 use bidst_topology::{
-    Algorithm, Budget, Change, Context, LayerDecision, LayerSpec, LayerView, Mask, Needs, Probe, TopologyStats,
+    Algorithm, Budget, Change, Context, LayerDecision, LayerSpec, LayerView, Mask, Needs, Probe, Sample, Scorer,
+    StartError, TopologyStats, algorithms,
 };
 
 /// What is wrong with the gradients.
@@ -37,6 +38,7 @@ pub struct Simulator {
 }
 
 pub const WEIGHT_DECAY: f32 = 1e-3;
+pub const LEARNING_RATE: f32 = 0.05;
 
 /// One decision as it was applied.
 #[derive(Clone, Debug, PartialEq)]
@@ -51,11 +53,33 @@ pub struct Decision {
 impl Simulator {
     /// Layers of these (positions, non-zeros).
     pub fn new(layers: &[(usize, usize)], seed: u64, total_steps: u64) -> Self {
-        let specs: Vec<LayerSpec> = layers
-            .iter()
-            .enumerate()
-            .map(|(i, &(len, nnz))| LayerSpec { name: format!("layer{i}.weight"), shape: vec![1, len], nnz })
-            .collect();
+        Self::of(specs(layers), seed, total_steps)
+    }
+
+    /// The run of a listed algorithm on layers that may have these (positions, non-zeros), before it is pruned.
+    pub fn start(
+        layers: &[(usize, usize)],
+        seed: u64,
+        total_steps: u64,
+        (name, options): (&str, &toml::Table),
+    ) -> (Self, Box<dyn Algorithm>) {
+        Self::start_on(specs(layers), seed, total_steps, (name, options))
+    }
+
+    /// The same on layers of any shape.
+    pub fn start_on(
+        mut specs: Vec<LayerSpec>,
+        seed: u64,
+        total_steps: u64,
+        (name, options): (&str, &toml::Table),
+    ) -> (Self, Box<dyn Algorithm>) {
+        algorithms::start(name, options, &mut specs).unwrap();
+        let simulator = Self::of(specs, seed, total_steps);
+        let algorithm = algorithms::build(name, options, &simulator.context()).unwrap();
+        (simulator, algorithm)
+    }
+
+    fn of(specs: Vec<LayerSpec>, seed: u64, total_steps: u64) -> Self {
         let layers: Vec<Layer> = specs.iter().enumerate().map(|(i, spec)| Layer::new(spec, i as u64, seed)).collect();
         let masks: Vec<Mask> = layers.iter().map(|layer| layer.mask.clone()).collect();
         let stats = TopologyStats::new(&masks);
@@ -74,13 +98,40 @@ impl Simulator {
             steps_per_epoch: 10,
             seed: self.seed,
             weight_decay: WEIGHT_DECAY,
-            learning_rate: 0.05,
+            learning_rate: LEARNING_RATE,
+            momentum: 0.9,
             batch_size: 16,
         }
     }
 
     pub fn nnz(&self) -> Vec<usize> {
         self.layers.iter().map(|layer| layer.mask.nnz()).collect()
+    }
+
+    /// Non-zeros that all layers together may have.
+    pub fn target(&self) -> usize {
+        self.specs.iter().map(|spec| spec.target).sum()
+    }
+
+    /// Lets the algorithm choose the first masks, if it does, checked.
+    pub fn prune_at_start(&mut self, algorithm: &mut dyn Algorithm) -> Result<(), StartError> {
+        if !algorithm.prunes_at_start() {
+            return Ok(());
+        }
+        let first = self.layers.clone();
+        let none = vec![Vec::new(); first.len()];
+        let nothing: Vec<Owned> = first.iter().map(|_| Owned::Nothing).collect();
+        let changes = algorithm.at_start(&views(&first, &none, &nothing, &none), self)?;
+        assert_eq!(changes.len(), first.len());
+        self.layers = first;
+        for (layer, change) in self.layers.iter_mut().zip(&changes) {
+            assert!(change.grown.is_empty() && change.reset.is_empty());
+            layer.apply(change);
+        }
+        assert_eq!(self.nnz().iter().sum::<usize>(), self.target());
+        let masks: Vec<Mask> = self.layers.iter().map(|layer| layer.mask.clone()).collect();
+        self.stats = TopologyStats::new(&masks);
+        Ok(())
     }
 
     /// Everything a run leaves behind, bit for bit.
@@ -99,6 +150,7 @@ impl Simulator {
     }
 
     fn step(&mut self, algorithm: &mut dyn Algorithm, step: u64) -> Option<Decision> {
+        algorithm.begin(step, LEARNING_RATE);
         let gradients: Vec<Vec<f32>> = (0..self.layers.len()).map(|layer| self.gradients(layer, step)).collect();
         let probes: Vec<Owned> = (0..self.layers.len()).map(|i| self.answer(algorithm.needs(step, i), i)).collect();
         let active: Vec<Vec<f32>> =
@@ -115,7 +167,7 @@ impl Simulator {
         deciding.then(|| {
             let changes = algorithm.update(step, &views(&self.layers, &active, &probes, &probed));
             let left = self.layers.iter().zip(&changes).map(|(layer, change)| layer.values(&change.dropped)).collect();
-            let layers = self.apply(algorithm.budget(), &changes, &probes);
+            let layers = self.apply(algorithm.budget(step), &changes, &probes);
             Decision { step, changes, layers, left }
         })
     }
@@ -135,11 +187,13 @@ impl Simulator {
             let decision = self.stats.record(i, old.active(), change, candidates);
             assert_eq!(decision.iou, old.iou(&self.layers[i].mask));
             assert_eq!(decision.nnz, self.layers[i].mask.nnz());
+            assert!(self.specs[i].pattern.holds(&self.specs[i].shape, self.layers[i].mask.active()));
             decisions.push(decision);
         }
         match budget {
             Budget::PerLayer => assert_eq!(before, self.nnz()),
             Budget::Total => assert_eq!(before.iter().sum::<usize>(), self.nnz().iter().sum()),
+            Budget::Scheduled(total) => assert_eq!(total, self.nnz().iter().sum()),
         }
         decisions
     }
@@ -174,6 +228,32 @@ impl Simulator {
             })
             .collect()
     }
+}
+
+/// Scores of a quadratic loss, and of a flow R = Π over layers of Σ|θ|.
+impl Scorer for Simulator {
+    fn loss_gradients(&mut self, _sample: &Sample, weights: &[Vec<f32>]) -> Result<Vec<Vec<f32>>, StartError> {
+        let at = |(layer, weights): (&mut Layer, &Vec<f32>)| {
+            layer.weights.clone_from(weights);
+            layer.mask.clone()
+        };
+        let masks: Vec<Mask> = self.layers.iter_mut().zip(weights).map(at).collect();
+        Ok(masks.iter().enumerate().map(|(i, mask)| pick(&self.gradients(i, 0), mask.active())).collect())
+    }
+
+    fn flow_gradients(&mut self, weights: &[Vec<f32>]) -> Result<Vec<Vec<f32>>, StartError> {
+        let sum = |weights: &Vec<f32>| weights.iter().map(|weight| weight.abs()).sum::<f32>();
+        let others = |layer: usize| (0..weights.len()).filter(|&i| i != layer).map(|i| sum(&weights[i])).product();
+        Ok((0..weights.len()).map(|layer| vec![others(layer); weights[layer].len()]).collect())
+    }
+}
+
+/// Matrices of at most five rows.
+fn specs(layers: &[(usize, usize)]) -> Vec<LayerSpec> {
+    let rows = |len: usize| (1..=5).rev().find(|rows| len.is_multiple_of(*rows)).unwrap_or(1);
+    let shape = |len: usize| vec![rows(len), len / rows(len)];
+    let spec = |(i, &(len, nnz))| LayerSpec::new(format!("layer{i}.weight"), shape(len), nnz);
+    layers.iter().enumerate().map(spec).collect()
 }
 
 enum Owned {
@@ -223,7 +303,7 @@ impl Layer {
         let mut normal = |scale: f64| (scale * rng::normal(&mut draw)) as f32;
         let len = spec.len();
         Self {
-            mask: Mask::random(len, spec.nnz, &mut streams.stream(Purpose::Mask, index, 0)).unwrap(),
+            mask: Mask::first(spec, &mut streams.stream(Purpose::Mask, index, 0)).unwrap(),
             weights: (0..spec.nnz).map(|_| normal(0.3)).collect(),
             momentum: vec![0.0; spec.nnz],
             // Few positions matter, so that finding them pays.
@@ -246,7 +326,7 @@ impl Layer {
     fn sgd(&mut self, gradients: &[f32]) {
         for ((weight, momentum), gradient) in self.weights.iter_mut().zip(&mut self.momentum).zip(gradients) {
             *momentum = 0.9 * *momentum + gradient + WEIGHT_DECAY * *weight;
-            *weight -= 0.05 * *momentum;
+            *weight -= LEARNING_RATE * *momentum;
         }
     }
 

@@ -13,7 +13,7 @@ use super::check::{self, ConfigError, Origin, Problem};
 ///
 /// Parameters of an algorithm belong to the name beside them: when a later layer names another algorithm, those of the
 /// earlier one are dropped, so `--algorithm set` works on a recipe written for `rigl`.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Builder {
     table: Table,
     origins: BTreeMap<String, Origin>,
@@ -90,11 +90,33 @@ impl Builder {
             self.problems.push(Problem::new(Some(origin), "", message.to_owned()));
             return self;
         };
+        self.settings(&origin, table)
+    }
+
+    /// Adds settings that all came from one place.
+    pub(crate) fn settings(self, origin: &Origin, table: Table) -> Builder {
         let mut origins = BTreeMap::new();
         each_leaf(&table, "", &mut |key| {
             origins.insert(key.to_owned(), origin.clone());
         });
         self.layer(table, origins)
+    }
+
+    /// Takes a section out that is no part of a configuration, with the places of its keys. `None` if it is not there.
+    pub(crate) fn take(&mut self, section: &str) -> Option<(Value, BTreeMap<String, Origin>)> {
+        let value = self.table.remove(section)?;
+        let prefix = format!("{section}.");
+        let own = |key: &String| *key == section || key.starts_with(&prefix);
+        let origins =
+            self.origins.iter().filter(|(key, _)| own(key)).map(|(key, origin)| (key.clone(), origin.clone()));
+        let origins = origins.collect();
+        self.origins.retain(|key, _| !own(key));
+        Some((value, origins))
+    }
+
+    /// The settings so far as a table, without defaults.
+    pub(crate) fn table(&self) -> &Table {
+        &self.table
     }
 
     /// The effective configuration: merged, checked, and with everything that was left to a default written out.
@@ -135,7 +157,7 @@ impl Builder {
 }
 
 /// Puts `layer` over `base`: tables are merged, everything else is replaced.
-pub(super) fn merge(base: &mut Table, layer: Table) {
+pub(crate) fn merge(base: &mut Table, layer: Table) {
     for (key, value) in layer {
         match (base.get_mut(&key), value) {
             (Some(Value::Table(below)), Value::Table(above)) => merge(below, above),

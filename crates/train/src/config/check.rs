@@ -158,6 +158,7 @@ impl Finder<'_> {
             seed: 0,
             weight_decay: 5e-4,
             learning_rate: 0.1,
+            momentum: 0.9,
             batch_size: 128,
         };
         let alone = Table::from_iter([(option.to_owned(), value.clone())]);

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 pub use crate::lr::Schedule;
 pub use builder::Builder;
+pub(crate) use builder::merge;
 pub use check::{ConfigError, Origin, Problem};
 
 /// Everything that decides a run, but for the version of the program.

@@ -42,6 +42,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{ModelFileError, TrainError};
 use crate::files::write_atomically;
+use crate::sparsity::Totals;
 use crate::tensors::{TensorReader, TensorWriter};
 
 /// Version of the format.
@@ -195,6 +196,15 @@ impl ModelFile {
         }
         reader.finish()?;
         Ok(ModelFile { about, graph, weights, vectors })
+    }
+
+    /// How many weights there are, and how many exist.
+    pub fn totals(&self) -> Totals {
+        let mut totals = Totals::default();
+        for weight in &self.weights {
+            totals.add(weight.shape.iter().product(), weight.indices.as_ref().map(Vec::len));
+        }
+        totals
     }
 
     /// A network with these weights, for evaluation or further training.

@@ -171,7 +171,7 @@ mod tests {
 
     #[test]
     fn scores_follow_their_positions_through_a_change() {
-        let spec = LayerSpec { name: "fc.weight".into(), shape: vec![8], nnz: 3 };
+        let spec = LayerSpec::new("fc.weight", vec![8], 3);
         let mut layer = Layer { candidates: vec![0, 4, 6], ..Layer::new(&spec) };
         let active = [1, 3, 5];
         let zeros = [0.0; 3];

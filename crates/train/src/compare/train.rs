@@ -1,0 +1,124 @@
+//! Trains what is not finished of a comparison, several runs at a time.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::standing::{self, Standing};
+use super::{Comparison, Run, State};
+use crate::config::Config;
+use crate::error::TrainError;
+use crate::session::{Outcome, Session, Summary};
+use crate::trainer::Event;
+
+/// How the runs of a comparison are carried out. None of it changes a result.
+pub struct Jobs<'a> {
+    /// Runs at a time, at least 1.
+    pub jobs: usize,
+    /// Threads of each run; 0 means one per core.
+    pub threads: usize,
+    /// Asked after every step; once it says true, all runs end and none is begun.
+    pub stop: &'a (dyn Fn() -> bool + Sync),
+}
+
+/// What happens to a run.
+#[derive(Debug)]
+pub enum Update<'a> {
+    /// It starts, or goes on after some epochs.
+    Started {
+        /// Epochs that are done already.
+        epochs_done: u64,
+        /// Steps in an epoch.
+        steps_per_epoch: u64,
+    },
+    /// Something in its training.
+    Event(Event<'a>),
+    /// It ended.
+    Ended(&'a Ending),
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub enum Ending {
+    /// It came to its end.
+    Finished(Box<Outcome>),
+    /// It was stopped, and can be continued.
+    Stopped,
+    /// An error ended it.
+    Failed(String),
+}
+
+/// Watches the runs of a comparison, each from its own thread.
+pub trait Watcher: Sync {
+    /// Called for everything that happens to `run`.
+    fn on(&self, run: &Run, update: Update<'_>);
+}
+
+impl Comparison {
+    /// Trains every run that is neither finished nor bound to diverge. A run that fails does not stop the others.
+    ///
+    /// # Errors
+    /// Before anything is trained: [`TrainError::RunChanged`], [`TrainError::Occupied`], [`TrainError::Data`] if a data set
+    /// cannot be read; [`TrainError::Io`] also afterwards, if a failure cannot be noted.
+    pub fn train(&self, jobs: &Jobs<'_>, watcher: &dyn Watcher) -> Result<(), TrainError> {
+        let _lock = self.begin()?;
+        let is_open = |run: &&Run| Standing::of(&self.folder(run)).is_open();
+        let open: Vec<&Run> = self.runs.iter().filter(is_open).collect();
+        let next = AtomicUsize::new(0);
+        let work = || -> Result<(), TrainError> {
+            while !(jobs.stop)()
+                && let Some(run) = open.get(next.fetch_add(1, Ordering::Relaxed))
+            {
+                self.train_one(run, jobs, watcher)?;
+            }
+            Ok(())
+        };
+        std::thread::scope(|scope| {
+            let workers: Vec<_> = (0..jobs.jobs.clamp(1, open.len().max(1))).map(|_| scope.spawn(work)).collect();
+            workers.into_iter().try_for_each(|worker| worker.join().expect("a run's panic is caught"))
+        })
+    }
+
+    /// Trains one run to its end, whatever that is.
+    fn train_one(&self, run: &Run, jobs: &Jobs<'_>, watcher: &dyn Watcher) -> Result<(), TrainError> {
+        let folder = self.folder(run);
+        let ending = match catch_unwind(AssertUnwindSafe(|| carry_out(run, &folder, jobs, watcher))) {
+            Ok(Ok(outcome)) => Ending::Finished(Box::new(outcome)),
+            Ok(Err(TrainError::Stopped { .. })) => Ending::Stopped,
+            Ok(Err(error)) => Ending::Failed(error.to_string()),
+            Err(panic) => Ending::Failed(format!("panicked, which is a bug: {}", message(&*panic))),
+        };
+        if let Ending::Failed(reason) = &ending
+            && Standing::of(&folder).state != State::Diverged
+        {
+            standing::note_failure(&folder, jobs.threads, reason.clone())?;
+        }
+        watcher.on(run, Update::Ended(&ending));
+        Ok(())
+    }
+}
+
+/// Starts or continues a run and trains it.
+fn carry_out(run: &Run, folder: &Path, jobs: &Jobs<'_>, watcher: &dyn Watcher) -> Result<Outcome, TrainError> {
+    let mut config: Config = run.config.clone();
+    config.run.threads = jobs.threads;
+    let session = match Standing::of(folder).has_checkpoint {
+        true => Session::resume_as(folder, config)?,
+        false => Session::start_at(folder, config)?,
+    };
+    let Summary { steps_done, steps_per_epoch, .. } = session.summary();
+    watcher.on(run, Update::Started { epochs_done: steps_done / steps_per_epoch.max(1), steps_per_epoch });
+    session.run(&mut |event: Event<'_>| {
+        watcher.on(run, Update::Event(event));
+        match event {
+            // Only here: at the end of an epoch, its checkpoint is still to be written.
+            Event::Step { record, .. } if (jobs.stop)() => Err(TrainError::Stopped { step: record.step }),
+            _ => Ok(()),
+        }
+    })
+}
+
+fn message(panic: &(dyn std::any::Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message")
+}
