@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::process::ExitCode;
 
+use bidst_engine::EngineError;
 use bidst_train::TrainError;
 
 /// The command line asks for something that cannot be.
@@ -78,8 +79,9 @@ fn code(error: &anyhow::Error) -> u8 {
     }
     match error.downcast_ref::<TrainError>() {
         Some(E::Config(_) | E::Model { .. } | E::Distribution(_) | E::CannotResume { .. } | E::RunChanged { .. }) => 2,
+        Some(E::Engine(EngineError::UnknownLayer { .. })) => 2,
         Some(E::Diverged { .. }) => 3,
-        Some(E::Data(_) | E::ModelFile { .. } | E::Checkpoint { .. } | E::State { .. }) => 4,
+        Some(E::Data(_) | E::ModelFile { .. } | E::Checkpoint { .. } | E::State { .. } | E::Kernels { .. }) => 4,
         _ => 1,
     }
 }

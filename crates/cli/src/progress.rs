@@ -3,6 +3,8 @@
 use std::io::{self, IsTerminal, Write};
 use std::time::Instant;
 
+use bidst_engine::{Choice, Kernel};
+use bidst_train::config::KernelSetting;
 use bidst_train::metrics::{EpochRecord, StepRecord};
 use bidst_train::session::{Outcome, Summary};
 use bidst_train::trainer::{Event, Observer};
@@ -166,6 +168,7 @@ fn header(config: &Config, summary: &Summary) -> String {
     format!(
         "bidst {} · {} · {} x{} · {} · {} at {}\n\
          machine  {} threads, {} · seed {}\n\
+         kernels  {}\n\
          weights  {} of {}: {} zeros in the sparsified layers, {} overall\n\
          memory   {} beyond activations: weights {}, gradients {},\n         \
          momentum {}, indices {}, plan {}, algorithm {}\n\
@@ -180,6 +183,7 @@ fn header(config: &Config, summary: &Summary) -> String {
         summary.threads,
         summary.instruction_set,
         config.run.seed,
+        kernels(&config.engine.kernels, &summary.kernels),
         count(totals.nonzeros),
         count(totals.weights),
         percent(totals.sparsified()),
@@ -193,6 +197,19 @@ fn header(config: &Config, summary: &Summary) -> String {
         bytes(summary.algorithm_bytes),
         summary.run.display(),
     )
+}
+
+/// `by rule: dense in 3 of 34 layers forward, 2 backward`
+fn kernels(setting: &KernelSetting, choices: &[Choice]) -> String {
+    let dense = |side: fn(&Choice) -> Kernel| choices.iter().filter(|choice| side(choice) == Kernel::Dense).count();
+    let (forward, backward) = (dense(|choice| choice.forward), dense(|choice| choice.backward));
+    let how = match setting {
+        KernelSetting::Rule => "by rule",
+        KernelSetting::Auto => "measured",
+        KernelSetting::Sparse | KernelSetting::Dense => "as asked",
+        KernelSetting::File(_) => "as in the file",
+    };
+    format!("{how}: dense in {forward} of {} layers forward, {backward} backward", choices.len())
 }
 
 fn start_json(config: &Config, summary: &Summary) -> serde_json::Value {
@@ -216,6 +233,7 @@ fn start_json(config: &Config, summary: &Summary) -> serde_json::Value {
         "activations_bytes": memory.activations_bytes,
         "activation_gradients_bytes": memory.activation_gradients_bytes,
         "scratch_bytes": memory.scratch_bytes,
+        "kernels": summary.kernels,
         "threads": summary.threads,
         "instruction_set": summary.instruction_set,
         "steps_per_epoch": summary.steps_per_epoch,

@@ -38,6 +38,7 @@ fn unknown_names_are_answered_with_the_nearest() {
     assert_fails(&["train", "--model", "resnet-32"], 2, &["--model", "did you mean `resnet32`"]);
     assert_fails(&["train", "--algorithm", "rigle"], 2, &["--algorithm", "did you mean `rigl`"]);
     assert_fails(&["train", "--distribution", "er"], 2, &["--distribution", "did you mean `erk`"]);
+    assert_fails(&["train", "--kernels", "dens"], 2, &["engine.kernels", "did you mean `dense`"]);
     assert_fails(&["train", "--set", "optim.lrr=1"], 2, &["--set optim.lrr=1", "did you mean `lr`"]);
     assert_fails(&["train", "--set", "sparsity.dense_layers=[\"conv9\"]"], 2, &["dense_layers", "did you mean `conv"]);
     assert_fails(&["algorithms", "bdst"], 2, &["did you mean `bidst`"]);
@@ -52,6 +53,27 @@ fn values_out_of_range_are_named() {
     assert_fails(&["train", "--lr", "nan"], 2, &["--lr"]);
     let options = ["train", "--algorithm", "set", "--set", "algorithm.drop_fraction=2.0"];
     assert_fails(&options, 2, &["algorithm.drop_fraction"]);
+}
+
+#[test]
+fn a_file_of_kernels_that_is_none_or_of_another_network_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("mine.json");
+    let arguments = ["train", "--kernels", "mine.json", "--progress", "none"];
+    for (text, code, part) in [
+        ("{\"layer\": 1}", 4, "mine.json"),
+        (
+            r#"[{"layer": "head", "density": 1, "forward": "dense", "backward": "sparse", "measured": null}]"#,
+            2,
+            "conv1.weight",
+        ),
+    ] {
+        fs::write(&file, text).unwrap();
+        let (found, message) = run_in(folder.path(), &arguments);
+        assert_eq!(found, code, "{message}");
+        assert!(message.contains(part), "{message}");
+    }
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
 }
 
 #[test]

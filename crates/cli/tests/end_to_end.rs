@@ -119,6 +119,29 @@ fn an_interrupted_run_is_resumed_to_the_same_end() {
 }
 
 #[test]
+fn measured_kernels_are_kept_and_repeat_the_run_and_its_resumption() {
+    let folder = tempfile::tempdir().unwrap();
+    let whole = train(folder.path(), "whole", &["--kernels", "auto"]);
+    let kernels = whole.join("kernels.json");
+    let choices: Value = serde_json::from_slice(&fs::read(&kernels).unwrap()).unwrap();
+    let choices = choices.as_array().unwrap();
+    assert!(choices.iter().any(|choice| choice["layer"] == "conv1.weight"));
+    assert!(choices.iter().all(|choice| choice["measured"]["backward_dense_ms"].as_f64() > Some(0.0)));
+
+    let cut = train(folder.path(), "cut", &["--kernels", kernels.to_str().unwrap()]);
+    let bytes = |file: &str| [&whole, &cut].map(|run| fs::read(run.join(file)).unwrap());
+    let [model, again] = bytes("model.safetensors");
+    assert!(model == again);
+    fs::remove_file(cut.join("model.safetensors")).unwrap();
+    fs::remove_dir_all(cut.join("checkpoints/epoch-00002")).unwrap();
+    fs::remove_file(cut.join("manifest.json")).unwrap();
+    fs::remove_file(kernels).unwrap();
+    bidst(folder.path(), &["train", "--resume", cut.to_str().unwrap(), "--progress", "none"]);
+    let resumed = fs::read(cut.join("model.safetensors")).unwrap();
+    assert!(model == resumed);
+}
+
+#[test]
 fn json_progress_is_one_object_per_line() {
     let folder = tempfile::tempdir().unwrap();
     let text = bidst(

@@ -106,4 +106,12 @@ pub enum EngineError {
         /// Positions grown.
         grown: usize,
     },
+    /// A choice of kernels for a layer that is not there.
+    #[error("kernels were chosen for `{layer}`, but the network has no such layer; it has {known}")]
+    UnknownLayer {
+        /// Name given.
+        layer: String,
+        /// Names there are.
+        known: String,
+    },
 }

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+mod choice;
 mod error;
 mod network;
 mod optim;
@@ -17,6 +18,7 @@ mod state;
 mod steps;
 
 pub use bidst_kernels::{InstructionSet, Storage};
+pub use choice::{Choice, Kernel, Kernels, Measured};
 pub use error::EngineError;
 pub use network::{Memory, Network, Options, StepOutput, Timings};
 pub use optim::Sgd;

@@ -1,5 +1,7 @@
 //! A network ready to train: the steps, their memory, and a walk over them.
 
+mod kernels;
+
 use crate::plan::{Plan, StepPlan};
 use crate::sparse_tensor::{Probe, ProbeRequest, SparseTensor, Vector};
 use crate::state::{Parameters, State};
@@ -58,7 +60,7 @@ pub struct Memory {
     pub momentum_bytes: usize,
     /// Positions of the active weights and of candidates.
     pub index_bytes: usize,
-    /// Index streams of the kernels.
+    /// Index streams and packed weights of the kernels.
     pub plan_bytes: usize,
     /// Activations.
     pub activations_bytes: usize,
@@ -182,6 +184,10 @@ impl Network {
         smoothing: f32,
     ) -> Result<StepOutput, EngineError> {
         self.check(images, labels)?;
+        Ok(self.workers.team().run(|| self.both_passes(images, labels, smoothing)))
+    }
+
+    fn both_passes(&mut self, images: &[f32], labels: &[u32], smoothing: f32) -> StepOutput {
         let start = Instant::now();
         self.forward(images, labels.len(), true);
         let output = self.loss(labels, smoothing, true);
@@ -190,7 +196,7 @@ impl Network {
             step.backward(&mut self.state, &mut self.workers);
         }
         (self.timings.forward, self.timings.backward) = (forwarded - start, forwarded.elapsed());
-        Ok(output)
+        output
     }
 
     /// Forward pass of `count` images, and a backward pass from the gradient of the logits that `head` makes of the
@@ -289,8 +295,9 @@ impl Network {
             memory.gradients_bytes += floats(vector.gradients.len());
             memory.momentum_bytes += floats(vector.momentum.len());
         }
-        memory.gradients_bytes += floats(self.state.partials.len());
-        let conv_bytes = |step: &Step| if let Step::Conv(conv) = step { conv.index_bytes() } else { 0 };
+        memory.gradients_bytes += floats(self.state.partials.len() + self.state.probe_partials.len());
+        memory.weights_bytes += floats(self.state.dense_weights.len());
+        let conv_bytes = |step: &Step| if let Step::Conv(conv) = step { conv.plan_bytes() } else { 0 };
         memory.plan_bytes = self.steps.iter().map(conv_bytes).sum();
         memory
     }

@@ -86,6 +86,11 @@ impl SparseTensor {
         self.index.len()
     }
 
+    /// Share of the positions that are active.
+    pub fn density(&self) -> f64 {
+        self.nnz() as f64 / self.len().max(1) as f64
+    }
+
     /// Is every position active?
     pub fn is_dense(&self) -> bool {
         self.nnz() == self.len()
@@ -113,6 +118,25 @@ impl SparseTensor {
 
     pub(crate) fn gradients_mut(&mut self) -> (&mut [f32], &mut [f32]) {
         (&mut self.gradients, &mut self.probe_gradients)
+    }
+
+    pub(crate) fn clear_gradients(&mut self) {
+        self.gradients.fill(0.0);
+        self.probe_gradients.fill(0.0);
+    }
+
+    /// Takes the gradients at the active positions out of those at all.
+    pub(crate) fn read_gradients(&mut self, everywhere: &[f32]) {
+        read(&mut self.gradients, &self.index, everywhere);
+    }
+
+    /// Takes the gradients that the probe asks for out of those at all positions.
+    pub(crate) fn read_probe(&mut self, everywhere: &[f32]) {
+        match &self.probe {
+            Probe::None => {}
+            Probe::Candidates(positions) => read(&mut self.probe_gradients, positions, everywhere),
+            Probe::Dense => self.probe_gradients.copy_from_slice(everywhere),
+        }
     }
 
     /// Momentum at the active positions.
@@ -228,6 +252,10 @@ impl SparseTensor {
     fn change_error(&self, what: &'static str, position: u32) -> EngineError {
         EngineError::Change { weight: self.name.clone(), what, position }
     }
+}
+
+fn read(gradients: &mut [f32], positions: &[u32], everywhere: &[f32]) {
+    gradients.iter_mut().zip(positions).for_each(|(gradient, &at)| *gradient = everywhere[at as usize]);
 }
 
 fn check_sorted(weight: &str, len: usize, positions: &[u32]) -> Result<(), EngineError> {

@@ -27,6 +27,10 @@ pub(crate) struct State {
     pub biases: Vec<usize>,
     /// Weight gradients of single units, of the layer at work.
     pub partials: Vec<f32>,
+    /// The same at all positions, where a probe asks for them.
+    pub probe_partials: Vec<f32>,
+    /// A weight tensor with its zeros, for the dense kernels.
+    pub dense_weights: Vec<f32>,
 }
 
 /// A value and what it carries along.
@@ -103,6 +107,8 @@ impl State {
             vectors: parameters.vectors,
             biases: parameters.biases,
             partials: Vec::new(),
+            probe_partials: Vec::new(),
+            dense_weights: Vec::new(),
         }
     }
 

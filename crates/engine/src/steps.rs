@@ -11,7 +11,7 @@ use crate::state::State;
 use bidst_kernels::{Finish, InputGradient, Lane, Workers};
 use std::ops::Range;
 
-pub(crate) use conv::Conv;
+pub(crate) use conv::{Backward, Conv, Forward};
 use flatten::Flatten;
 use norm::Norm;
 use pool::Pooling;

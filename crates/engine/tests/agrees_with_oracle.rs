@@ -2,27 +2,30 @@
 
 mod common;
 
-use bidst_engine::{Options, ProbeRequest, Storage};
+use bidst_engine::{Kernel, Kernels, Options, ProbeRequest, Storage};
 use bidst_model::{Shape, zoo};
 use common::graphs::*;
 use common::*;
 
 const TOLERANCE: f64 = 2e-4;
 
+const BOTH: [Kernels; 2] = [Kernels::All(Kernel::Sparse), Kernels::All(Kernel::Dense)];
+
 #[test]
 fn the_named_networks_agree_with_the_oracle_at_every_density_and_on_every_instruction_set() {
     for graph in [residual(), vgg_like(), odd()] {
         for (case, density) in [0.0, 0.02, 0.1, 0.5, 1.0].into_iter().enumerate() {
-            for set in sets() {
+            for (set, kernels) in sets().into_iter().flat_map(|set| BOTH.map(|kernels| (set, kernels))) {
                 let mut random = Random(case as u64);
                 let patterns = patterns(&graph, density, &mut random);
                 let options =
                     Options { batch_size: 37, threads: 1, activations: Storage::F32, instruction_set: Some(set) };
                 let (mut network, mut oracle) = pair(&graph, &patterns, options, &mut random);
+                network.set_kernels(&kernels).unwrap();
                 probe_everything(&mut network);
                 for images in [37, 1, 16] {
                     let (pixels, labels) = batch(&graph, images, &mut random);
-                    let name = format!("{} d={density} {} n={images}", graph.name(), set.name());
+                    let name = format!("{} d={density} {} {kernels:?} n={images}", graph.name(), set.name());
                     compare(&name, &mut network, &mut oracle, &pixels, &labels, TOLERANCE);
                 }
             }
@@ -67,37 +70,52 @@ fn three_hundred_random_graphs_agree_with_the_oracle() {
             instruction_set: None,
         };
         let (mut network, mut oracle) = pair(&graph, &patterns, options, &mut random);
+        let kernels = random.pick(&[Kernel::Sparse, Kernel::Dense]);
+        network.set_kernels(&Kernels::All(kernels)).unwrap();
         probe_everything(&mut network);
         let (pixels, labels) = batch(&graph, images, &mut random);
         let nodes: Vec<_> = graph.nodes().iter().map(|n| format!("{} {:?} {:?}", n.name, n.op, n.inputs)).collect();
-        compare(&format!("case {case} n={images} {nodes:#?}"), &mut network, &mut oracle, &pixels, &labels, 2e-3);
+        compare(
+            &format!("case {case} {kernels:?} n={images} {nodes:#?}"),
+            &mut network,
+            &mut oracle,
+            &pixels,
+            &labels,
+            2e-3,
+        );
     }
 }
 
 #[test]
 fn candidate_probes_equal_the_dense_probe_there_and_change_no_other_bit() {
     let graph = residual();
-    let mut random = Random(3);
-    let patterns = patterns(&graph, 0.1, &mut random);
-    let (mut plain, _) = pair(&graph, &patterns, options(40), &mut Random(5));
-    let (mut probed, _) = pair(&graph, &patterns, options(40), &mut Random(5));
-    let (mut dense, _) = pair(&graph, &patterns, options(40), &mut Random(5));
-    let (pixels, labels) = batch(&graph, 40, &mut random);
-    probe_everything(&mut dense);
-    for weight in 0..probed.weights().len() {
-        let tensor = &probed.weights()[weight];
-        let inactive = (0..tensor.len() as u32).filter(|at| tensor.index().binary_search(at).is_err());
-        let candidates: Vec<u32> = inactive.filter(|_| random.value() > 0.5).collect();
-        probed.set_probe(weight, ProbeRequest::Candidates(&candidates), 1.0).unwrap();
-        let outputs = [&mut plain, &mut probed, &mut dense].map(|n| n.forward_backward(&pixels, &labels, 0.0).unwrap());
-        assert!(outputs[0] == outputs[1] && outputs[0] == outputs[2]);
-        for (a, b) in plain.weights().iter().zip(probed.weights()) {
-            assert_eq!(a.gradients(), b.gradients());
-        }
-        let everywhere = dense.weights()[weight].probe_gradients();
-        let scale = everywhere.iter().fold(1e-3, |a: f32, b| a.max(b.abs()));
-        for (at, gradient) in candidates.iter().zip(probed.weights()[weight].probe_gradients()) {
-            assert!((everywhere[*at as usize] - gradient).abs() <= 1e-5 * scale);
+    for kernels in BOTH {
+        let mut random = Random(3);
+        let patterns = patterns(&graph, 0.1, &mut random);
+        let network = || {
+            let mut network = pair(&graph, &patterns, options(40), &mut Random(5)).0;
+            network.set_kernels(&kernels).unwrap();
+            network
+        };
+        let (mut plain, mut probed, mut dense) = (network(), network(), network());
+        let (pixels, labels) = batch(&graph, 40, &mut random);
+        probe_everything(&mut dense);
+        for weight in 0..probed.weights().len() {
+            let tensor = &probed.weights()[weight];
+            let inactive = (0..tensor.len() as u32).filter(|at| tensor.index().binary_search(at).is_err());
+            let candidates: Vec<u32> = inactive.filter(|_| random.value() > 0.5).collect();
+            probed.set_probe(weight, ProbeRequest::Candidates(&candidates), 1.0).unwrap();
+            let outputs =
+                [&mut plain, &mut probed, &mut dense].map(|n| n.forward_backward(&pixels, &labels, 0.0).unwrap());
+            assert!(outputs[0] == outputs[1] && outputs[0] == outputs[2]);
+            for (a, b) in plain.weights().iter().zip(probed.weights()) {
+                assert_eq!(a.gradients(), b.gradients());
+            }
+            let everywhere = dense.weights()[weight].probe_gradients();
+            let scale = everywhere.iter().fold(1e-3, |a: f32, b| a.max(b.abs()));
+            for (at, gradient) in candidates.iter().zip(probed.weights()[weight].probe_gradients()) {
+                assert!((everywhere[*at as usize] - gradient).abs() <= 1e-5 * scale);
+            }
         }
     }
 }
@@ -105,32 +123,36 @@ fn candidate_probes_equal_the_dense_probe_there_and_change_no_other_bit() {
 #[test]
 fn a_probe_on_a_share_of_the_batch_is_scaled_to_the_whole() {
     let graph = vgg_like();
-    let mut random = Random(4);
-    let patterns = patterns(&graph, 0.3, &mut random);
-    let (mut network, _) = pair(&graph, &patterns, options(64), &mut random);
-    // Four equal tiles: the gradient of the first one, scaled, is that of the whole batch.
-    let (pixels, labels) = batch(&graph, 16, &mut random);
-    let (pixels, labels) = (pixels.repeat(4), labels.repeat(4));
-    let inactive: Vec<u32> = (0..network.weights()[0].len() as u32)
-        .filter(|at| network.weights()[0].index().binary_search(at).is_err())
-        .collect();
-    let gradients = [1.0, 0.25].map(|share| {
-        network.set_probe(0, ProbeRequest::Candidates(&inactive), share).unwrap();
-        network.forward_backward(&pixels, &labels, 0.0).unwrap();
-        network.weights()[0].probe_gradients().to_vec()
-    });
-    let scale = gradients[0].iter().fold(0.0, |a: f32, b| a.max(b.abs()));
-    assert!(scale > 0.0 && gradients[0].iter().zip(&gradients[1]).all(|(a, b)| (a - b).abs() <= 1e-5 * scale));
+    for kernels in BOTH {
+        let mut random = Random(4);
+        let patterns = patterns(&graph, 0.3, &mut random);
+        let (mut network, _) = pair(&graph, &patterns, options(64), &mut random);
+        network.set_kernels(&kernels).unwrap();
+        // Four equal tiles: the gradient of the first one, scaled, is that of the whole batch.
+        let (pixels, labels) = batch(&graph, 16, &mut random);
+        let (pixels, labels) = (pixels.repeat(4), labels.repeat(4));
+        let inactive: Vec<u32> = (0..network.weights()[0].len() as u32)
+            .filter(|at| network.weights()[0].index().binary_search(at).is_err())
+            .collect();
+        let gradients = [1.0, 0.25].map(|share| {
+            network.set_probe(0, ProbeRequest::Candidates(&inactive), share).unwrap();
+            network.forward_backward(&pixels, &labels, 0.0).unwrap();
+            network.weights()[0].probe_gradients().to_vec()
+        });
+        let scale = gradients[0].iter().fold(0.0, |a: f32, b| a.max(b.abs()));
+        assert!(scale > 0.0 && gradients[0].iter().zip(&gradients[1]).all(|(a, b)| (a - b).abs() <= 1e-5 * scale));
+    }
 }
 
 #[test]
 fn the_bits_do_not_depend_on_threads_nor_on_what_ran_before() {
     let graph = residual();
-    let bits = |threads: usize| {
+    let bits = |threads: usize, kernels: &Kernels| {
         let mut random = Random(11);
         let patterns = patterns(&graph, 0.1, &mut random);
         let options = Options { batch_size: 150, threads, activations: Storage::F32, instruction_set: None };
         let (mut network, _) = pair(&graph, &patterns, options, &mut random);
+        network.set_kernels(kernels).unwrap();
         probe_everything(&mut network);
         let mut bits = Vec::new();
         for images in [150, 70, 150, 3] {
@@ -148,31 +170,36 @@ fn the_bits_do_not_depend_on_threads_nor_on_what_ran_before() {
         }
         bits
     };
-    let one = bits(1);
-    for threads in [1, 2, 3, 4] {
-        assert!(bits(threads) == one, "{threads} threads give other bits");
+    for kernels in BOTH {
+        let one = bits(1, &kernels);
+        for threads in [1, 2, 3, 4] {
+            assert!(bits(threads, &kernels) == one, "{threads} threads give other bits with {kernels:?}");
+        }
     }
 }
 
 #[test]
 fn after_a_change_of_pattern_the_network_is_the_one_built_with_it() {
     let graph = residual();
-    let mut random = Random(21);
-    let patterns = patterns(&graph, 0.2, &mut random);
-    let (mut network, mut oracle) = pair(&graph, &patterns, options(20), &mut random);
-    let mut changed = Vec::new();
-    for (at, weight) in network.weights().iter().enumerate() {
-        let dropped: Vec<u32> = weight.index().iter().copied().step_by(3).collect();
-        let grown: Vec<u32> =
-            (0..weight.len() as u32).filter(|i| weight.index().binary_search(i).is_err()).step_by(4).collect();
-        changed.push((at, dropped, grown));
+    for kernels in BOTH {
+        let mut random = Random(21);
+        let patterns = patterns(&graph, 0.2, &mut random);
+        let (mut network, mut oracle) = pair(&graph, &patterns, options(20), &mut random);
+        network.set_kernels(&kernels).unwrap();
+        let mut changed = Vec::new();
+        for (at, weight) in network.weights().iter().enumerate() {
+            let dropped: Vec<u32> = weight.index().iter().copied().step_by(3).collect();
+            let grown: Vec<u32> =
+                (0..weight.len() as u32).filter(|i| weight.index().binary_search(i).is_err()).step_by(4).collect();
+            changed.push((at, dropped, grown));
+        }
+        for (at, dropped, grown) in changed {
+            network.apply(at, &dropped, &grown, &[], &[]).unwrap();
+            dropped.iter().for_each(|&i| oracle.weights[at].values[i as usize] = 0.0);
+        }
+        let (pixels, labels) = batch(&graph, 20, &mut random);
+        compare("changed", &mut network, &mut oracle, &pixels, &labels, TOLERANCE);
     }
-    for (at, dropped, grown) in changed {
-        network.apply(at, &dropped, &grown, &[], &[]).unwrap();
-        dropped.iter().for_each(|&i| oracle.weights[at].values[i as usize] = 0.0);
-    }
-    let (pixels, labels) = batch(&graph, 20, &mut random);
-    compare("changed", &mut network, &mut oracle, &pixels, &labels, TOLERANCE);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Sparse convolution: a gather forward and a fused backward, both over register tiles of packed rows.
 //!
-//! A linear layer is the 1×1 convolution of a 1×1 plane, and a dense layer is one whose pattern
-//! holds every position: there is one path. The packed buffer holds the few rows that a band of output rows reads,
+//! A linear layer is the 1×1 convolution of a 1×1 plane. A pattern that holds (nearly) every position runs faster on the
+//! kernels in `dense.rs`, which take the same packed bands, operands and epilogues. The packed buffer holds the few rows that a band of output rows reads,
 //! already normalised and with a zero halo, so the inner loops know no edges:
 //!
 //! ```text
@@ -17,7 +17,7 @@ mod stream;
 
 pub(crate) use backward::Epilogue;
 pub use backward::{BackwardPlan, BackwardUnit, Finish, InputGradient, Norm};
-pub use dense::{DenseGradientPlan, DenseGradientUnit};
+pub use dense::{DenseBackwardPlan, DenseForwardPlan};
 pub use forward::{ForwardPlan, ForwardUnit};
 pub use stream::Pattern;
 
@@ -31,7 +31,7 @@ use std::ops::Range;
 const BAND_LANES: usize = 384 * 1024 / size_of::<Lane>();
 
 /// Vectors in a register tile.
-const TILE: usize = 8;
+pub(crate) const TILE: usize = 8;
 
 /// Lanes of packed channels that a block may read under one register tile: 32 KiB, so that they stay in L1.
 const BLOCK_LANES: usize = 32 * 1024 / size_of::<Lane>();
@@ -84,7 +84,7 @@ impl ConvShape {
             && rows >= self.input.height + self.padding[0]
     }
 
-    fn check(&self) {
+    pub(crate) fn check(&self) {
         let positive = self.kernel.iter().chain(&self.stride).all(|&x| x > 0) && self.groups > 0;
         assert!(positive && !self.input.is_empty() && !self.output.is_empty(), "empty convolution {self:?}");
         assert!(self.input.channels.is_multiple_of(self.groups) && self.output.channels.is_multiple_of(self.groups));
@@ -179,12 +179,10 @@ impl Blocks {
 }
 
 /// Cuts `total` vectors into nearly equal register tiles of at most `max`.
-fn register_tiles(total: usize, max: usize) -> impl Iterator<Item = (usize, usize)> {
+pub(crate) fn register_tiles(total: usize, max: usize) -> impl Iterator<Item = (usize, usize)> + Clone {
     let count = total.div_ceil(max);
-    (0..count).map(move |i| {
-        let (start, end) = (i * total / count, (i + 1) * total / count);
-        (start, end - start)
-    })
+    let (len, longer) = (total / count.max(1), total % count.max(1));
+    (0..count).map(move |i| (i * len + i.min(longer), len + usize::from(i < longer)))
 }
 
 /// Where the `T` vectors of a register tile lie in the ordinary layout, in numbers from channel 0 on.

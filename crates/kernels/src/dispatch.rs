@@ -131,14 +131,43 @@ pub(crate) unsafe fn stream<S: Simd>(to: *mut f32, value: S::f32s) {
     unsafe { store::<S>(to, value) }
 }
 
-/// Asks for a cache line ahead of its use, into L2; any address will do.
+/// The sums over the lanes of four vectors, by a tree of shuffles where there is one.
 #[inline(always)]
-pub(crate) fn prefetch(at: *const f32) {
+pub(crate) fn lane_sums<S: Simd>(simd: S, vectors: [S::f32s; 4]) -> [f32; 4] {
+    #[cfg(target_arch = "x86_64")]
+    if S::F32_LANES == 16 {
+        use std::arch::x86_64::*;
+        // SAFETY: vectors of 16 floats exist only in pulp's V4, whose features are enabled here.
+        return unsafe {
+            let [a, b, c, d]: [__m512; 4] = std::mem::transmute_copy(&vectors);
+            let ab = _mm512_add_ps(_mm512_shuffle_f32x4::<0x88>(a, b), _mm512_shuffle_f32x4::<0xDD>(a, b));
+            let cd = _mm512_add_ps(_mm512_shuffle_f32x4::<0x88>(c, d), _mm512_shuffle_f32x4::<0xDD>(c, d));
+            // Four lanes of each vector are left, side by side.
+            let quarters = _mm512_add_ps(_mm512_shuffle_f32x4::<0x88>(ab, cd), _mm512_shuffle_f32x4::<0xDD>(ab, cd));
+            let pairs = _mm512_add_ps(quarters, _mm512_permute_ps::<0x4E>(quarters));
+            let sums = _mm512_add_ps(pairs, _mm512_permute_ps::<0xB1>(pairs));
+            let first_of_four = _mm512_setr_epi32(0, 4, 8, 12, 0, 4, 8, 12, 0, 4, 8, 12, 0, 4, 8, 12);
+            std::mem::transmute::<__m128, [f32; 4]>(_mm512_castps512_ps128(_mm512_permutexvar_ps(first_of_four, sums)))
+        };
+    }
+    let mut sums = [0.0; 4];
+    for (sum, vector) in sums.iter_mut().zip(vectors) {
+        *sum = simd.reduce_sum_f32s(vector);
+    }
+    sums
+}
+
+/// Asks for a cache line ahead of its use, into L1 if it is `NEAR`, else into L2; any address will do.
+#[inline(always)]
+pub(crate) fn prefetch<const NEAR: bool>(at: *const f32) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: SSE is part of x86-64, and a prefetch of an address that cannot be read does nothing.
     unsafe {
-        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
-        _mm_prefetch::<_MM_HINT_T1>(at.cast());
+        use std::arch::x86_64::{_MM_HINT_T0, _MM_HINT_T1, _mm_prefetch};
+        match NEAR {
+            true => _mm_prefetch::<_MM_HINT_T0>(at.cast()),
+            false => _mm_prefetch::<_MM_HINT_T1>(at.cast()),
+        }
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = at;

@@ -6,6 +6,7 @@
 
 use crate::storage::Storage;
 use bytemuck::{Pod, Zeroable};
+use std::mem::MaybeUninit;
 
 /// Images side by side in one vector.
 pub const LANES: usize = 16;
@@ -26,9 +27,32 @@ impl Lane {
 }
 
 /// A buffer of `len` zeroed lanes.
+///
+/// Large ones ask for huge pages, because kernels walk through many rows of a tensor at a time, each on pages of its own.
 pub fn lanes(len: usize) -> Vec<Lane> {
-    vec![Lane::ZERO; len]
+    let mut lanes = Vec::with_capacity(len);
+    ask_for_huge_pages(lanes.spare_capacity_mut());
+    lanes.resize(len, Lane::ZERO);
+    lanes
 }
+
+/// Advises the system before the memory is first touched; it may well decline.
+#[cfg(target_os = "linux")]
+fn ask_for_huge_pages(memory: &mut [MaybeUninit<Lane>]) {
+    /// The advice is for whole pages, which are 4 to 64 KiB long.
+    const PAGE: usize = 64 * 1024;
+    const HUGE_PAGE: usize = 2 * 1024 * 1024;
+    let (skipped, bytes) = (memory.as_ptr().cast::<u8>().align_offset(PAGE), size_of_val(memory));
+    let len = bytes.saturating_sub(skipped) / PAGE * PAGE;
+    if len >= HUGE_PAGE {
+        let start = memory.as_mut_ptr().cast::<u8>().wrapping_add(skipped);
+        // SAFETY: these pages belong to `memory` alone, and the advice leaves their contents as they are.
+        let _declined = unsafe { rustix::mm::madvise(start.cast(), len, rustix::mm::Advice::LinuxHugepage) };
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn ask_for_huge_pages(_memory: &mut [MaybeUninit<Lane>]) {}
 
 /// Channels and size of a feature map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

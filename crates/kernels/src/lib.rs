@@ -7,6 +7,7 @@
 #![deny(unsafe_op_in_unsafe_fn)]
 
 mod conv;
+mod depthwise;
 mod dispatch;
 mod layout;
 mod loss;
@@ -19,15 +20,16 @@ pub mod reference;
 mod storage;
 
 pub use conv::{
-    BackwardPlan, BackwardUnit, ConvShape, DenseGradientPlan, DenseGradientUnit, Finish, ForwardPlan, ForwardUnit,
+    BackwardPlan, BackwardUnit, ConvShape, DenseBackwardPlan, DenseForwardPlan, Finish, ForwardPlan, ForwardUnit,
     InputGradient, Norm, Pattern,
 };
+pub use depthwise::{DepthwiseBackwardPlan, DepthwiseForwardPlan};
 pub use dispatch::{ENVIRONMENT, InstructionSet};
 pub use layout::{LANES, Lane, Plane, images_from_tile, lanes, tile_from_images, tiles};
 pub use loss::{Loss, softmax_cross_entropy};
 pub use mix::{Bounds, Mix, Term, mix};
 pub use moments::moments;
-pub use parallel::{Chunks, Workers};
+pub use parallel::{Chunks, Team, Workers};
 pub use pool::{Pool, PoolKind};
 pub use rectify::{Rectify, rectify};
 pub use storage::Storage;

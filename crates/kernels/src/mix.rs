@@ -212,6 +212,60 @@ fn zero_halo(out: &mut [Lane], width: usize, target: Target) {
     }
 }
 
+/// Some columns of one row of one channel.
+#[derive(Clone, Copy)]
+pub(crate) struct Columns {
+    /// Tile of the unit.
+    pub tile: usize,
+    pub channel: usize,
+    /// The first column, in floats from the start of the operands.
+    pub at: usize,
+    /// From one column to the next, in floats.
+    pub step: usize,
+    pub count: usize,
+    /// From a column to the one that will be wanted next, in floats: that one is fetched ahead.
+    pub ahead: isize,
+}
+
+/// Forms the columns and lays them side by side; `keep` receives them in the ordinary layout.
+///
+/// # Safety
+/// `mix` was checked against a plane that the columns lie in; `packed` holds them, `keep` (if any) as many lanes as an
+/// operand.
+#[inline(always)]
+pub(crate) unsafe fn pack_columns<S: Simd, E: Element>(
+    simd: S,
+    mix: &Mix<'_>,
+    keep: Option<*mut f32>,
+    columns: Columns,
+    packed: *mut f32,
+) {
+    // A copy of its own, which the stores below cannot change behind the compiler's back.
+    let mix = *mix;
+    let (copy, constants) = (mix.is_copy(), mix.channel(simd, columns.channel));
+    for column in 0..columns.count {
+        let at = columns.at + column * columns.step;
+        let ahead = at.wrapping_add_signed(columns.ahead);
+        E::prefetch_near(floats(mix.a.data), ahead);
+        if let Some(b) = mix.b {
+            E::prefetch_near(floats(b.data), ahead);
+        }
+        for lane in (0..parts::<S>()).map(|part| part * S::F32_LANES) {
+            // SAFETY: the caller's promise.
+            unsafe {
+                let value = match copy {
+                    true => E::load::<S>(floats(mix.a.data), at + lane),
+                    false => mixed::<S, E>(simd, &mix, &constants, columns.tile, at + lane),
+                };
+                store::<S>(packed.add(column * LANES + lane), value);
+                if let Some(keep) = keep {
+                    E::stream::<S>(keep, at + lane, value);
+                }
+            }
+        }
+    }
+}
+
 /// # Safety
 /// `at` is the float offset of a vector inside every operand.
 #[inline(always)]

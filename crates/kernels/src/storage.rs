@@ -80,8 +80,20 @@ pub(crate) trait Element {
     /// As [`Element::store`], and [`crate::dispatch::fence`] comes before another thread reads it.
     unsafe fn stream<S: Simd>(to: *mut f32, at: usize, value: S::f32s);
 
-    /// Asks for the cache line `at` numbers behind `from`.
-    fn prefetch(from: *const f32, at: usize);
+    /// Where the number `at` numbers behind `from` lies.
+    fn place(from: *const f32, at: usize) -> *const f32;
+
+    /// Asks for the cache line `at` numbers behind `from`, into L2.
+    #[inline(always)]
+    fn prefetch(from: *const f32, at: usize) {
+        prefetch::<false>(Self::place(from, at));
+    }
+
+    /// Asks for the cache line `at` numbers behind `from`, into L1.
+    #[inline(always)]
+    fn prefetch_near(from: *const f32, at: usize) {
+        prefetch::<true>(Self::place(from, at));
+    }
 
     /// Elements from one tile of a tensor to the next.
     #[inline(always)]
@@ -118,8 +130,8 @@ impl Element for Full {
     }
 
     #[inline(always)]
-    fn prefetch(from: *const f32, at: usize) {
-        prefetch(from.wrapping_add(at));
+    fn place(from: *const f32, at: usize) -> *const f32 {
+        from.wrapping_add(at)
     }
 }
 
@@ -148,8 +160,8 @@ impl Element for Half {
     }
 
     #[inline(always)]
-    fn prefetch(from: *const f32, at: usize) {
-        prefetch(from.cast::<u16>().wrapping_add(at).cast());
+    fn place(from: *const f32, at: usize) -> *const f32 {
+        from.cast::<u16>().wrapping_add(at).cast()
     }
 }
 

@@ -7,8 +7,8 @@ mod common;
 
 use bidst_kernels::*;
 use common::{
-    Agreement, Batch, Convolution, Exact, Gradient, Numbers, Recipe, Tensor, agree, images_of, junk, poison,
-    spare_lanes_are_zero,
+    Agreement, Backward, Batch, Convolution, Exact, Forward, Gradient, Numbers, Recipe, Tensor, agree, images_of, junk,
+    poison, spare_lanes_are_zero,
 };
 
 #[test]
@@ -81,8 +81,22 @@ fn rectified_gradients_agree_with_the_reference() {
 
 #[test]
 fn sparse_convolutions_agree_with_the_reference() {
-    agree("forward", |numbers, agreement| {
-        let conv = Convolution::draw(numbers);
+    forward_agrees("forward", Convolution::draw, Forward::sparse);
+}
+
+#[test]
+fn dense_convolutions_agree_with_the_reference() {
+    forward_agrees("dense forward", Convolution::draw, Forward::dense);
+}
+
+#[test]
+fn depthwise_convolutions_agree_with_the_reference() {
+    forward_agrees("depthwise forward", Convolution::draw_depthwise, Forward::depthwise);
+}
+
+fn forward_agrees(kernel: &'static str, draw: fn(&mut Numbers) -> Convolution, plan: fn(&Convolution) -> Forward) {
+    agree(kernel, |numbers, agreement| {
+        let conv = draw(numbers);
         let input = Recipe::draw(numbers, conv.input());
         let input_masks = if numbers.one_in(2) { conv.input().masks(numbers) } else { Vec::new() };
         let bias = numbers.optional(conv.shape.output.channels, conv.grid);
@@ -91,8 +105,7 @@ fn sparse_convolutions_agree_with_the_reference() {
         let x = input.exact();
         let exact = conv.forward(&x, &bias);
         let exact_moments = exact.moments(conv.output());
-        let mut plan = ForwardPlan::new(conv.shape, conv.unit, &conv.weights.active);
-        plan.refresh(&conv.weights.values);
+        let plan = plan(&conv);
         for set in InstructionSet::available() {
             let mut output = poison(conv.output().lanes());
             let mut kept = poison(if keeps { conv.input().lanes() } else { 0 });
@@ -121,8 +134,22 @@ fn sparse_convolutions_agree_with_the_reference() {
 
 #[test]
 fn gradients_of_sparse_convolutions_agree_with_the_reference() {
-    agree("backward", |numbers, agreement| {
-        let conv = Convolution::draw(numbers);
+    backward_agrees("backward", Convolution::draw, Backward::sparse);
+}
+
+#[test]
+fn gradients_of_dense_convolutions_agree_with_the_reference() {
+    backward_agrees("dense backward", Convolution::draw, Backward::dense);
+}
+
+#[test]
+fn gradients_of_depthwise_convolutions_agree_with_the_reference() {
+    backward_agrees("depthwise backward", Convolution::draw_depthwise, Backward::depthwise);
+}
+
+fn backward_agrees(kernel: &'static str, draw: fn(&mut Numbers) -> Convolution, plan: fn(&Convolution) -> Backward) {
+    agree(kernel, |numbers, agreement| {
+        let conv = draw(numbers);
         let input = Recipe::draw(numbers, conv.input());
         let (gradient, masks) = Recipe::draw_gradient(numbers, conv.output());
         let ends = (!numbers.one_in(5)).then(|| Gradient::draw(numbers, conv.input(), &input));
@@ -136,11 +163,9 @@ fn gradients_of_sparse_convolutions_agree_with_the_reference() {
         // What the gradients already hold when the sums of this unit arrive.
         let held = [&weights.active, &weights.candidates].map(|positions| numbers.values(positions.len(), conv.grid));
         let exact = [dw.at(&weights.active).plus(&held[0]), dw.at(&weights.candidates).plus(&held[1])];
-        let pattern = Pattern { active: &weights.active, candidates: &weights.candidates };
-        let mut plan = BackwardPlan::new(conv.shape, conv.unit, pattern);
-        plan.refresh(&weights.values);
+        let plan = plan(&conv);
         for set in InstructionSet::available() {
-            let mut sums = vec![f32::NAN; plan.entries()];
+            let mut sums = vec![f32::NAN; plan.sums(&conv)];
             let mut run = |input_gradient: Option<InputGradient<'_>>| {
                 let (gradient, input) = (gradient.mix(&masks), input.mix(&[]));
                 let scratch = &mut poison(plan.scratch_len());
@@ -150,28 +175,13 @@ fn gradients_of_sparse_convolutions_agree_with_the_reference() {
                 Some((end, expected)) => end.check(agreement, set, expected, |gradient| run(Some(gradient))),
                 None => run(None),
             }
+            if !matches!(plan, Backward::Sparse(_)) {
+                agreement.check(set, "weight gradient at all positions", &conv, &sums, &dw);
+            }
             let [mut active, mut candidates] = held.clone();
-            plan.scatter(&sums, &mut active, &mut candidates);
+            plan.scatter(&conv, &sums, &mut active, &mut candidates);
             agreement.check(set, "weight gradient", &conv, &active, &exact[0]);
             agreement.check(set, "gradient of the candidates", &conv, &candidates, &exact[1]);
-        }
-    });
-}
-
-#[test]
-fn dense_weight_gradients_agree_with_the_reference() {
-    agree("dense gradient", |numbers, agreement| {
-        let conv = Convolution::draw(numbers);
-        let input = Recipe::draw(numbers, conv.input());
-        let (gradient, masks) = Recipe::draw_gradient(numbers, conv.output());
-        let (_, exact) = conv.backward(&input.exact(), &gradient.exact());
-        let plan = DenseGradientPlan::new(conv.shape, conv.unit);
-        for set in InstructionSet::available() {
-            let mut weights = vec![f32::NAN; conv.shape.weight_len()];
-            let (gradient, input) = (gradient.mix(&masks), input.mix(&[]));
-            let scratch = &mut poison(plan.scratch_len());
-            plan.run(set, DenseGradientUnit { gradient, input, weights: &mut weights, scratch });
-            agreement.check(set, "weight gradient", &conv, &weights, &exact);
         }
     });
 }

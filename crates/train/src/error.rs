@@ -186,6 +186,14 @@ pub enum TrainError {
         /// The folder.
         path: PathBuf,
     },
+    /// A file of kernel choices is none.
+    #[error("{}: not a list of choices such as the kernels.json of a run: {source}", path.display())]
+    Kernels {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: serde_json::Error,
+    },
     /// There is nothing to continue.
     #[error("cannot resume {}: {reason}", path.display())]
     CannotResume {

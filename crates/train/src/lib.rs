@@ -17,6 +17,7 @@ pub mod files;
 pub mod flops;
 pub mod glob;
 pub mod init;
+pub mod kernels;
 pub mod lr;
 pub mod metrics;
 pub mod nearest;

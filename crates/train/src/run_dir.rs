@@ -4,6 +4,7 @@
 //! runs/2026-11-22_191033_fashion-mini_small-cnn_bidst_s90_seed0/
 //! ├── config.toml         effective: every value written out; `bidst train` on it repeats the run
 //! ├── manifest.json       version, compiler, target, instruction set, threads, start, end, status
+//! ├── kernels.json       which layers began with sparse and which with dense kernels
 //! ├── metrics.jsonl       one object per logged step and per epoch, append-only
 //! ├── topology.jsonl      one object per decision and layer, append-only
 //! ├── checkpoints/        the last complete states, for `bidst train --resume`
@@ -15,6 +16,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
+use bidst_engine::Choice;
 use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
@@ -199,6 +201,20 @@ impl RunDir {
     pub fn write_manifest_at(run: &Path, manifest: &Manifest) -> Result<(), TrainError> {
         let json = serde_json::to_string_pretty(manifest).expect("a manifest has only string keys");
         write_atomically(&run.join("manifest.json"), format!("{json}\n").as_bytes())
+    }
+
+    /// The kernel choices of the run folder `run`.
+    pub fn kernels_path(run: &Path) -> PathBuf {
+        run.join("kernels.json")
+    }
+
+    /// Replaces `kernels.json`.
+    ///
+    /// # Errors
+    /// [`TrainError::Io`]
+    pub fn write_kernels(&self, choices: &[Choice]) -> Result<(), TrainError> {
+        let json = serde_json::to_string_pretty(choices).expect("choices have only string keys");
+        write_atomically(&RunDir::kernels_path(&self.path), format!("{json}\n").as_bytes())
     }
 
     /// Reads `manifest.json` of a run folder; `None` if it is missing or damaged.

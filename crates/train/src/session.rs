@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use bidst_data::{Dataset, Splits};
-use bidst_engine::Memory;
+use bidst_engine::{Choice, Memory};
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoint;
@@ -43,6 +43,8 @@ pub struct Summary {
     pub threads: usize,
     /// Instruction set of the kernels.
     pub instruction_set: &'static str,
+    /// Kernels of the layers.
+    pub kernels: Vec<Choice>,
     /// Steps in an epoch.
     pub steps_per_epoch: u64,
     /// Steps that are done already, above 0 in a resumed run.
@@ -104,6 +106,7 @@ impl Session {
         let about = about(&config, &data.train);
         let trainer = Trainer::new(config, data)?;
         let run = create(&trainer.config)?;
+        run.write_kernels(&trainer.network.kernels())?;
         let manifest = Manifest::new(trainer.instruction_set(), trainer.network.threads());
         Ok(Session { trainer, run, manifest, about })
     }
@@ -130,8 +133,9 @@ impl Session {
     ///
     /// # Errors
     /// [`TrainError::CannotResume`] if there is no checkpoint, and whatever is wrong with the folder.
-    pub fn resume_as(run: &Path, config: Config) -> Result<Session, TrainError> {
+    pub fn resume_as(run: &Path, mut config: Config) -> Result<Session, TrainError> {
         let manifest = RunDir::read_manifest(run);
+        config.engine.kernels = config.engine.kernels.resumed(run);
         let path = checkpoint::latest(run)?;
         let data: Splits = bidst_data::open(&config.data.name, config.data.dir.as_deref())?;
         let about = about(&config, &data.train);
@@ -160,6 +164,7 @@ impl Session {
             algorithm_bytes: trainer.algorithm.dense_bytes(),
             threads: trainer.network.threads(),
             instruction_set: trainer.instruction_set(),
+            kernels: trainer.network.kernels(),
             steps_per_epoch: trainer.train.batches_per_epoch() as u64,
             steps_done: trainer.step,
         }

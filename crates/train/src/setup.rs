@@ -127,7 +127,8 @@ impl Trainer {
         let algorithm = algorithms::build(&config.algorithm.name, &config.algorithm.parameters, &context)
             .map_err(algorithm_error)?;
         let stats = TopologyStats::new(&masks(&allocation, &patterns)?);
-        let network = Network::new(&graph, &patterns, self::options(&config))?;
+        let mut network = Network::new(&graph, &patterns, self::options(&config))?;
+        config.engine.kernels.apply(&mut network)?;
         let rate = LearningRate {
             base: config.optim.lr,
             schedule: config.optim.schedule,

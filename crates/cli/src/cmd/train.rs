@@ -75,6 +75,10 @@ pub struct Settings {
     /// How activations are stored: f32, or bf16 for half the memory
     #[arg(long, value_name = "FORMAT")]
     pub activations: Option<String>,
+    /// Which layers use dense kernels: rule (by density), auto (measured at the start), sparse, dense, or a file such as
+    /// RUN/kernels.json
+    #[arg(long, value_name = "CHOICE|FILE")]
+    pub kernels: Option<String>,
     /// Seed of every random number
     #[arg(long)]
     pub seed: Option<u32>,
@@ -101,6 +105,7 @@ impl Settings {
             ("--distribution", "sparsity.distribution", &self.distribution),
             ("--activations", "engine.activations", &self.activations),
             ("--output", "run.output", &self.output),
+            ("--kernels", "engine.kernels", &self.kernels),
         ];
         let floats = [
             ("--width", "model.width", self.width),

@@ -1,17 +1,20 @@
 //! A convolution or linear layer; batch norm, activation and residual happen while its input is packed.
 
+mod plans;
+
 use super::input_gradient;
+use crate::choice::{Choice, Policy};
 use crate::plan::ConvPlan;
 use crate::sparse_tensor::{Probe, SparseTensor};
 use crate::state::State;
 use bidst_kernels::{
-    BackwardPlan, BackwardUnit, Chunks, DenseGradientPlan, DenseGradientUnit, ForwardPlan, ForwardUnit, Pattern,
-    Workers, moments,
+    BackwardPlan, BackwardUnit, Chunks, ConvShape, DenseBackwardPlan, ForwardUnit, Pattern, Workers, moments,
 };
+pub(crate) use plans::{Backward, Forward};
 use std::mem::take;
 use std::ops::Range;
 
-/// A convolution with its index streams.
+/// A convolution with its kernels.
 pub(crate) struct Conv {
     plan: ConvPlan,
     /// Its place among the steps.
@@ -20,34 +23,74 @@ pub(crate) struct Conv {
     unit: usize,
     /// The norm that wants sums of the output.
     norm: Option<usize>,
-    forward: ForwardPlan,
-    backward: BackwardPlan,
+    policy: Policy,
+    choice: Choice,
+    forward: Forward,
+    backward: Backward,
     probe: ProbePlan,
-    /// Version of the pattern that the streams were made for.
+    /// Version of the pattern that the plans were made for.
     version: u64,
 }
 
-/// What serves the tensor's probe.
+/// What serves the tensor's probe beside a sparse backward pass; a dense one has the gradients of all positions anyway.
 enum ProbePlan {
     None,
     Candidates { positions: Vec<u32>, backward: BackwardPlan },
-    Dense(DenseGradientPlan),
+    Dense(DenseBackwardPlan),
 }
 
 impl Conv {
     pub fn new(plan: ConvPlan, at: usize, tiles: usize, state: &State) -> Conv {
-        let unit = plan.shape.tiles_per_unit(tiles);
+        let (shape, unit) = (plan.shape, plan.shape.tiles_per_unit(tiles));
         let weight = &state.weights[plan.weight];
         let norm = state.norms.iter().position(|norm| norm.plan.fused_moments && norm.plan.tensor == plan.output);
-        let forward = ForwardPlan::new(plan.shape, unit, weight.index());
-        let backward = backward_plan(&plan, unit, weight, &[]);
-        Conv { plan, at, unit, norm, forward, backward, probe: ProbePlan::None, version: weight.version }
+        let policy = Policy::Rule;
+        let choice = policy.choose(weight.name(), &shape, weight.density());
+        let forward = Forward::new(choice.forward, shape, unit, weight);
+        let backward = Backward::new(choice.backward, shape, unit, weight);
+        let (probe, version) = (ProbePlan::None, weight.version);
+        Conv { plan, at, unit, norm, policy, choice, forward, backward, probe, version }
     }
 
-    /// Bytes of the index streams.
-    pub fn index_bytes(&self) -> usize {
+    /// Bytes of the index streams and packed weights.
+    pub fn plan_bytes(&self) -> usize {
         let probe = if let ProbePlan::Candidates { backward, .. } = &self.probe { backward.bytes() } else { 0 };
         self.forward.bytes() + self.backward.bytes() + probe
+    }
+
+    pub fn shape(&self) -> &ConvShape {
+        &self.plan.shape
+    }
+
+    /// The value it reads.
+    pub fn input(&self) -> usize {
+        self.plan.input
+    }
+
+    /// Index of its weight tensor.
+    pub fn weight(&self) -> usize {
+        self.plan.weight
+    }
+
+    /// Tiles of a unit.
+    pub fn unit(&self) -> usize {
+        self.unit
+    }
+
+    /// Does anybody need the gradient of its input?
+    pub fn has_input_gradient(&self) -> bool {
+        self.plan.input_gradient.is_some()
+    }
+
+    /// The kernels in use.
+    pub fn choice(&self) -> &Choice {
+        &self.choice
+    }
+
+    /// Takes another policy.
+    pub fn set_policy(&mut self, policy: Policy, weight: &SparseTensor) {
+        self.policy = policy;
+        self.replan(weight);
     }
 
     fn tiles(&self, unit: usize) -> Range<usize> {
@@ -56,15 +99,21 @@ impl Conv {
 
     fn follow_pattern(&mut self, weight: &SparseTensor) {
         if self.version != weight.version {
-            self.forward = ForwardPlan::new(self.plan.shape, self.unit, weight.index());
-            self.backward = backward_plan(&self.plan, self.unit, weight, &[]);
-            (self.probe, self.version) = (ProbePlan::None, weight.version);
+            self.replan(weight);
         }
+    }
+
+    fn replan(&mut self, weight: &SparseTensor) {
+        let shape = self.plan.shape;
+        self.choice = self.policy.choose(weight.name(), &shape, weight.density());
+        self.forward = Forward::new(self.choice.forward, shape, self.unit, weight);
+        self.backward = Backward::new(self.choice.backward, shape, self.unit, weight);
+        (self.probe, self.version) = (ProbePlan::None, weight.version);
     }
 
     pub fn forward(&mut self, state: &mut State, workers: &mut Workers) {
         self.follow_pattern(&state.weights[self.plan.weight]);
-        self.forward.refresh(state.weights[self.plan.weight].values());
+        self.forward.refresh(&state.weights[self.plan.weight], &mut state.dense_weights);
         workers.reserve(self.forward.scratch_len());
         let (plan, shape) = (&self.plan, &self.plan.shape);
         let storage = state.values[plan.input].plan.storage;
@@ -105,10 +154,11 @@ impl Conv {
     pub fn backward(&mut self, state: &mut State, workers: &mut Workers) {
         let Some((value, branch)) = state.reader_of(self.plan.output) else { return };
         let (probed, share) = self.probed_units(state);
-        let (scratch, entries) = self.prepare_backward(&state.weights[self.plan.weight]);
+        let (scratch, entries) = self.prepare_backward(&state.weights[self.plan.weight], &mut state.dense_weights);
         workers.reserve(scratch);
         let plan = &self.plan;
         let input_len = state.values[plan.input].plan.lanes() * self.unit;
+        let own = self.backward.sums(&state.weights[plan.weight]);
         let units = state.tiles / self.unit;
         let mut partials = take(&mut state.partials);
         if partials.len() < units * entries {
@@ -127,45 +177,44 @@ impl Conv {
             [Chunks::new(&mut partials, entries), Chunks::new(&mut sums, sum_len)],
             |unit, [output], [weights, sums], scratch| {
                 let tiles = self.tiles(unit);
-                let backward = match &self.probe {
-                    ProbePlan::Candidates { backward, .. } if unit < probed => backward,
-                    _ => &self.backward,
-                };
                 let input_gradient = contribution
                     .map(|contribution| input_gradient(shared, plan.input, contribution, tiles.clone(), output, sums));
-                let unit = BackwardUnit {
-                    gradient: shared.term_gradient(value, branch, tiles.clone()),
-                    input: shared.mix(plan.input, true, tiles),
-                    input_gradient,
-                    weights: &mut weights[..backward.entries()],
-                    scratch,
-                };
-                backward.run(shared.set, unit);
+                let gradient = shared.term_gradient(value, branch, tiles.clone());
+                let input = shared.mix(plan.input, true, tiles);
+                let work = |weights| BackwardUnit { gradient, input, input_gradient, weights, scratch };
+                match &self.probe {
+                    ProbePlan::Candidates { backward, .. } if unit < probed => {
+                        backward.run(shared.set, work(&mut weights[..backward.entries()]));
+                    }
+                    _ => self.backward.run(shared.set, work(&mut weights[..own])),
+                }
             },
         );
-        let dense = self.dense_gradient(shared, workers, value, branch, probed);
+        let mut probe_partials = take(&mut state.probe_partials);
+        self.probe_everywhere(state, workers, &mut probe_partials, (value, branch), probed);
         if let Some(buffer) = buffer {
             state.gradients[buffer] = output;
         }
         if finishes {
             (state.values[plan.input].sums, state.values[plan.input].sum_units) = (sums, units);
         }
-        self.collect(state, &mut partials, entries, probed, share, dense);
-        state.partials = partials;
+        let weight = &mut state.weights[plan.weight];
+        self.collect(weight, &mut partials[..units * entries], &mut probe_partials, [probed, units], share);
+        (state.partials, state.probe_partials) = (partials, probe_partials);
         self.bias_gradient(state, value, branch);
     }
 
-    /// Brings the backward plans up to date; returns the scratch they need and their largest number of entries.
-    fn prepare_backward(&mut self, weight: &SparseTensor) -> (usize, usize) {
+    /// Brings the backward plans up to date; returns the scratch they need and the most sums that a unit leaves.
+    fn prepare_backward(&mut self, weight: &SparseTensor, buffer: &mut Vec<f32>) -> (usize, usize) {
         self.follow_probe(weight);
-        self.backward.refresh(weight.values());
-        let (scratch, entries) = (self.backward.scratch_len(), self.backward.entries());
+        self.backward.refresh(weight, buffer);
+        let (scratch, sums) = (self.backward.scratch_len(), self.backward.sums(weight));
         match &mut self.probe {
-            ProbePlan::None => (scratch, entries),
-            ProbePlan::Dense(dense) => (scratch.max(dense.scratch_len()), entries),
+            ProbePlan::None => (scratch, sums),
+            ProbePlan::Dense(dense) => (scratch.max(dense.scratch_len()), sums),
             ProbePlan::Candidates { backward, .. } => {
                 backward.refresh(weight.values());
-                (scratch.max(backward.scratch_len()), entries.max(backward.entries()))
+                (scratch.max(backward.scratch_len()), sums.max(backward.entries()))
             }
         }
     }
@@ -180,101 +229,114 @@ impl Conv {
     }
 
     fn follow_probe(&mut self, weight: &SparseTensor) {
+        let (shape, unit) = (self.plan.shape, self.unit);
         match (&weight.probe, &self.probe) {
+            _ if !matches!(self.backward, Backward::Sparse(_)) => {}
             (Probe::Candidates(new), ProbePlan::Candidates { positions, .. }) if new == positions => {}
             (Probe::Candidates(new), _) => {
-                let backward = backward_plan(&self.plan, self.unit, weight, new);
+                let pattern = Pattern { active: weight.index(), candidates: new };
+                let backward = BackwardPlan::new(shape, unit, pattern);
                 self.probe = ProbePlan::Candidates { positions: new.clone(), backward };
             }
             (Probe::Dense, ProbePlan::Dense(_)) => {}
-            (Probe::Dense, _) => self.probe = ProbePlan::Dense(DenseGradientPlan::new(self.plan.shape, self.unit)),
+            (Probe::Dense, _) => self.probe = ProbePlan::Dense(DenseBackwardPlan::new(shape, unit)),
             (Probe::None, _) => self.probe = ProbePlan::None,
         }
     }
 
-    /// Adds up the units in order.
-    fn collect(
-        &self,
-        state: &mut State,
-        partials: &mut [f32],
-        entries: usize,
-        probed: usize,
-        share: f32,
-        dense: Vec<f32>,
-    ) {
-        let (gradients, candidates) = state.weights[self.plan.weight].gradients_mut();
-        gradients.fill(0.0);
-        candidates.fill(0.0);
-        let units = state.tiles / self.unit;
-        let with_candidates = match &self.probe {
-            ProbePlan::Candidates { backward, .. } => {
-                let sums = fold(partials, entries, 0..probed);
-                backward.scatter(sums, gradients, candidates);
-                probed
-            }
-            _ => 0,
-        };
-        if with_candidates < units {
-            let sums = fold(partials, entries, with_candidates..units);
-            self.backward.scatter(sums, gradients, &mut []);
-        }
-        if !dense.is_empty() {
-            candidates.copy_from_slice(&dense);
-        }
-        candidates.iter_mut().for_each(|gradient| *gradient /= share);
-    }
-
-    fn dense_gradient(
+    /// Leaves the gradients of all positions, unit by unit, where a probe asks for them beside a sparse backward pass.
+    fn probe_everywhere(
         &self,
         state: &State,
         workers: &mut Workers,
-        value: usize,
-        branch: usize,
+        partials: &mut Vec<f32>,
+        (value, branch): (usize, usize),
         probed: usize,
-    ) -> Vec<f32> {
-        let ProbePlan::Dense(dense) = &self.probe else { return Vec::new() };
+    ) {
+        let ProbePlan::Dense(dense) = &self.probe else { return };
         let len = self.plan.shape.weight_len();
-        let mut partials = vec![0.0; probed * len];
-        workers.for_each(probed, [], [Chunks::new(&mut partials, len)], |unit, [], [weights], scratch| {
+        if partials.len() < probed * len {
+            partials.resize(probed * len, 0.0);
+        }
+        workers.for_each(probed, [], [Chunks::new(partials, len)], |unit, [], [weights], scratch| {
             let tiles = self.tiles(unit);
             let gradient = state.term_gradient(value, branch, tiles.clone());
-            dense.run(
-                state.set,
-                DenseGradientUnit { gradient, input: state.mix(self.plan.input, true, tiles), weights, scratch },
-            );
+            let input = state.mix(self.plan.input, true, tiles);
+            dense.run(state.set, BackwardUnit { gradient, input, input_gradient: None, weights, scratch });
         });
-        fold(&mut partials, len, 0..probed);
-        partials.truncate(len);
-        partials
+    }
+
+    /// Adds up the units in order: gradients at the active positions, and of the probe on its share of the batch.
+    fn collect(
+        &self,
+        weight: &mut SparseTensor,
+        partials: &mut [f32],
+        probe_partials: &mut [f32],
+        [probed, units]: [usize; 2],
+        share: f32,
+    ) {
+        let len = self.plan.shape.weight_len();
+        let entries = partials.len() / units;
+        weight.clear_gradients();
+        match (&self.backward, &self.probe) {
+            (Backward::Dense(_) | Backward::Depthwise(_), _) => {
+                // The sums so far serve the probe on the way, so that it does not change how they are added up.
+                let sums = fold(partials, entries, 0..probed);
+                weight.read_probe(sums);
+                let (sums, rest) = partials.split_at_mut(entries);
+                add_parts(sums, &rest[(probed - 1) * entries..]);
+                weight.read_gradients(sums);
+            }
+            (Backward::Sparse(backward), ProbePlan::Candidates { backward: with_candidates, .. }) => {
+                let (gradients, candidates) = weight.gradients_mut();
+                with_candidates.scatter(fold(partials, entries, 0..probed), gradients, candidates);
+                if probed < units {
+                    backward.scatter(fold(partials, entries, probed..units), gradients, &mut []);
+                }
+            }
+            (Backward::Sparse(backward), probe) => {
+                backward.scatter(fold(partials, entries, 0..units), weight.gradients_mut().0, &mut []);
+                if let ProbePlan::Dense(_) = probe {
+                    weight.read_probe(fold(probe_partials, len, 0..probed));
+                }
+            }
+        }
+        weight.gradients_mut().1.iter_mut().for_each(|gradient| *gradient /= share);
     }
 
     /// Σ of the output's gradient per channel; 0 where batch norm follows, which takes any constant away.
     fn bias_gradient(&self, state: &mut State, value: usize, branch: usize) {
         let Some(bias) = self.plan.bias.map(|bias| state.biases[bias]) else { return };
-        let channels = self.plan.shape.output.channels;
-        let mut total = vec![0.0f64; channels];
-        if state.values[value].plan.terms[branch].norm.is_none() {
-            let mut sums = vec![0.0; 2 * channels];
-            for tile in 0..state.tiles {
-                let gradient = state.term_gradient(value, branch, tile..tile + 1);
-                moments(state.set, self.plan.shape.output, (gradient.a.data, gradient.storage), &[], &mut sums);
-                total.iter_mut().zip(sums.iter().step_by(2)).for_each(|(total, &sum)| *total += f64::from(sum));
-            }
+        if state.values[value].plan.terms[branch].norm.is_some() {
+            return state.vectors[bias].gradients.fill(0.0);
         }
-        let gradients = &mut state.vectors[bias].gradients;
-        gradients.iter_mut().zip(total).for_each(|(gradient, total)| *gradient = total as f32);
+        let mut partials = take(&mut state.partials);
+        let len = 2 * self.plan.shape.output.channels;
+        if partials.len() < state.tiles * len {
+            partials.resize(state.tiles * len, 0.0);
+        }
+        let sums = &mut partials[..state.tiles * len];
+        for (tile, sums) in sums.chunks_exact_mut(len).enumerate() {
+            let gradient = state.term_gradient(value, branch, tile..tile + 1);
+            moments(state.set, self.plan.shape.output, (gradient.a.data, gradient.storage), &[], sums);
+        }
+        for (channel, gradient) in state.vectors[bias].gradients.iter_mut().enumerate() {
+            *gradient = sums.iter().skip(2 * channel).step_by(len).map(|&sum| f64::from(sum)).sum::<f64>() as f32;
+        }
+        state.partials = partials;
     }
-}
-
-fn backward_plan(plan: &ConvPlan, unit: usize, weight: &SparseTensor, candidates: &[u32]) -> BackwardPlan {
-    BackwardPlan::new(plan.shape, unit, Pattern { active: weight.index(), candidates })
 }
 
 /// Adds the parts of `units` to the first of them, in order, and returns it.
 fn fold(partials: &mut [f32], len: usize, units: Range<usize>) -> &[f32] {
     let (first, rest) = partials[units.start * len..units.end * len].split_at_mut(len);
-    for part in rest.chunks_exact(len.max(1)) {
-        first.iter_mut().zip(part).for_each(|(sum, part)| *sum += part);
-    }
+    add_parts(first, rest);
     first
+}
+
+/// Adds to `sum` all parts of its length, in order.
+fn add_parts(sum: &mut [f32], parts: &[f32]) {
+    for part in parts.chunks_exact(sum.len().max(1)) {
+        sum.iter_mut().zip(part).for_each(|(sum, part)| *sum += part);
+    }
 }

@@ -1,6 +1,6 @@
 //! What of a value no layer takes over: storing it forward, finishing its gradient backward.
 
-use crate::plan::{Contribution, ValueId};
+use crate::plan::{BufferId, Contribution, ValueId};
 use crate::state::State;
 use crate::steps::input_gradient;
 use bidst_kernels::{Bounds, Chunks, InputGradient, Rectify, Workers, mix, rectify};
@@ -42,25 +42,20 @@ impl Store {
             return;
         }
         let (plane, lanes, buffer) = (plan.plane, plan.lanes(), gradient.buffer);
-        let (last, early) = match pass.adds.split_last() {
-            Some((&last, early)) => (Some(last), early.to_vec()),
-            None => (None, Vec::new()),
-        };
-        let finish = Contribution { accumulate: pass.accumulate || !early.is_empty(), finish: Some(last) };
-        let mut accumulate = pass.accumulate;
+        let (accumulate, early) = (pass.accumulate, pass.adds.len().saturating_sub(1));
+        let finish = Contribution { accumulate: accumulate || early > 0, finish: Some(pass.adds.last().copied()) };
         let mut output = take(&mut state.gradients[buffer]);
         let mut sums = take(&mut state.values[self.value].sums);
         let sum_len = if has_norm { 3 * plane.channels } else { 0 };
         let shared = &*state;
         workers.reserve(3 * plane.channels);
-        for add in early {
+        for (i, &add) in self.adds(shared)[..early].iter().enumerate() {
             workers.for_each(shared.tiles, [Chunks::new(&mut output, lanes)], [], |tile, [output], [], scratch| {
                 let add = Some(shared.gradient(add, lanes, tile..tile + 1));
-                let gradient = InputGradient { output, accumulate, add, finish: None };
+                let gradient = InputGradient { output, accumulate: accumulate || i > 0, add, finish: None };
                 let value = shared.mix(self.value, true, tile..tile + 1);
                 rectify(shared.set, Rectify { plane, tiles: 1, value, gradient }, scratch);
             });
-            accumulate = true;
         }
         workers.for_each(
             shared.tiles,
@@ -75,5 +70,10 @@ impl Store {
         let tiles = state.tiles;
         state.gradients[buffer] = output;
         (state.values[self.value].sums, state.values[self.value].sum_units) = (sums, tiles);
+    }
+    /// Other buffers whose gradients arrive here as they are.
+    fn adds<'a>(&self, state: &'a State) -> &'a [BufferId] {
+        let pass = state.values[self.value].plan.gradient.as_ref().and_then(|gradient| gradient.pass.as_ref());
+        pass.map_or(&[], |pass| &pass.adds)
     }
 }

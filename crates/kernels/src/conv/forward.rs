@@ -88,17 +88,9 @@ impl ForwardPlan {
 
     /// Computes one unit.
     pub fn run(&self, set: InstructionSet, unit: ForwardUnit<'_>) {
-        let outputs = self.shape.output.channels;
-        unit.input.check(self.shape.input, self.unit);
-        let storage = unit.input.storage;
-        let lens = [self.shape.input, self.shape.output].map(|plane| storage.lanes(plane) * self.unit);
-        assert!(unit.output.len() >= lens[1], "output holds the unit's tiles");
-        assert!(unit.keep.as_ref().is_none_or(|keep| keep.len() >= lens[0]));
-        assert!(unit.bias.is_empty() || unit.bias.len() == outputs);
-        assert!(unit.moments.is_empty() || unit.moments.len() == 2 * outputs);
-        assert!(unit.masks.is_empty() || unit.masks.len() >= self.unit);
+        unit.check(&self.shape, self.unit);
         assert!(unit.scratch.len() >= self.scratch_len());
-        with_storage!(storage, E => set.run(Forward::<E> { plan: self, unit, element: PhantomData }));
+        with_storage!(unit.input.storage, E => set.run(Forward::<E> { plan: self, unit, element: PhantomData }));
     }
 }
 

@@ -32,14 +32,23 @@ impl std::fmt::Debug for Weights {
 
 impl Convolution {
     pub fn draw(numbers: &mut Numbers) -> Convolution {
-        let (shape, images) = std::iter::repeat_with(|| match numbers.between(1, 16) {
+        Convolution::draw_shape(numbers, |numbers| match numbers.between(1, 16) {
             1 => linear(numbers),
             2 => banded(numbers),
             3 => blocked(numbers),
             _ => small(numbers),
         })
-        .find_map(|drawn| drawn.filter(|(shape, images)| cost(shape, *images) <= BUDGET))
-        .expect("the cases are endless");
+    }
+
+    /// One whose channels have a filter each.
+    pub fn draw_depthwise(numbers: &mut Numbers) -> Convolution {
+        Convolution::draw_shape(numbers, depthwise)
+    }
+
+    fn draw_shape(numbers: &mut Numbers, draw: impl Fn(&mut Numbers) -> Option<(ConvShape, usize)>) -> Convolution {
+        let (shape, images) = std::iter::repeat_with(|| draw(numbers))
+            .find_map(|drawn| drawn.filter(|(shape, images)| cost(shape, *images) <= BUDGET))
+            .expect("the cases are endless");
         let unit = if numbers.one_in(4) { numbers.between(1, 3) } else { shape.tiles_per_unit(tiles(images)) };
         let grid = numbers.one_in(4);
         let weights = Weights::draw(numbers, &shape, grid);
@@ -97,12 +106,17 @@ impl Convolution {
         counts.into_iter().max().unwrap_or(0)
     }
 
-    fn dense(&self) -> Exact {
+    /// The weight tensor with all its zeros.
+    pub fn dense_weights(&self) -> Vec<f32> {
         let mut dense = vec![0.0; self.shape.weight_len()];
         for (&at, &value) in self.weights.active.iter().zip(&self.weights.values) {
             dense[at as usize] = value;
         }
-        Exact::new(&dense)
+        dense
+    }
+
+    fn dense(&self) -> Exact {
+        Exact::new(&self.dense_weights())
     }
 
     fn reference_shape(&self) -> reference::ConvShape {
@@ -172,6 +186,20 @@ fn blocked(numbers: &mut Numbers) -> Option<(ConvShape, usize)> {
     let channels = [numbers.between(most / 2, most), numbers.between(1, 6)];
     let channels = if numbers.one_in(2) { channels } else { [channels[1], channels[0]] };
     Some((shape(input, channels, window, 1)?, numbers.between(1, 16)))
+}
+
+/// As many groups as channels, on planes of every width and in more channels than one ring holds.
+fn depthwise(numbers: &mut Numbers) -> Option<(ConvShape, usize)> {
+    let input = [numbers.between(1, 12), numbers.between(1, 40)];
+    let window = match numbers.one_in(2) {
+        true => reference::Window { kernel: [3; 2], stride: [numbers.between(1, 2); 2], padding: [1; 2] },
+        false => {
+            let mut pair = |low, high| [0, 1].map(|_| numbers.between(low, high));
+            reference::Window { kernel: pair(1, 7), stride: pair(1, 3), padding: pair(0, 3) }
+        }
+    };
+    let channels = numbers.between(1, 40);
+    Some((shape(input, [channels; 2], window, channels)?, numbers.between(1, 64)))
 }
 
 fn shape(input: [usize; 2], channels: [usize; 2], window: reference::Window, groups: usize) -> Option<ConvShape> {

@@ -3,12 +3,14 @@
 mod convolution;
 mod exact;
 mod gradient;
+mod kernels;
 mod recipe;
 mod tensor;
 
 pub use convolution::Convolution;
 pub use exact::{Agreement, Exact, agree};
 pub use gradient::Gradient;
+pub use kernels::{Backward, Forward};
 pub use recipe::Recipe;
 pub use tensor::{Tensor, images_of, junk, masks, poison, spare_lanes_are_zero};
 

@@ -15,6 +15,7 @@ use bidst_engine::Storage;
 use bidst_topology::{Distribution, algorithms};
 use serde::{Deserialize, Serialize};
 
+pub use crate::kernels::KernelSetting;
 pub use crate::lr::Schedule;
 pub use builder::Builder;
 pub(crate) use builder::merge;
@@ -36,10 +37,10 @@ pub struct Config {
     pub optim: Optim,
     /// How many weights exist, and in which layers.
     pub sparsity: Sparsity,
+    /// How steps are computed.
+    pub engine: Engine,
     /// How the pattern of non-zeros is learned.
     pub algorithm: Algorithm,
-    /// How the network computes.
-    pub engine: Engine,
 }
 
 /// `[run]`
@@ -150,6 +151,9 @@ pub struct Engine {
     /// How activations and their gradients are stored: `f32` (the default) or `bf16`, which halves their memory and its
     /// traffic. Arithmetic is f32 either way, and so are weights.
     pub activations: Activations,
+    /// Which layers use dense kernels: `rule` (by density, the default), `auto` (whichever is faster, measured at the
+    /// start), `sparse`, `dense`, or the `kernels.json` of an earlier run.
+    pub kernels: KernelSetting,
 }
 
 /// A number format of activations.
