@@ -3,6 +3,7 @@
 #   ./check.sh        format, lints, tests, documentation, the demo
 #   ./check.sh long   the heavy suites, for a release: more random cases (minutes to hours)
 #   ./check.sh peers  every algorithm on the small network, beside RigL, with a table (minutes)
+#   ./check.sh bench  the micro-benchmarks: times, and instruction counts where Valgrind is
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -18,6 +19,16 @@ fi
 
 if [ "${1:-}" = peers ]; then
     step cargo test --release -p bidst --test peers -- --ignored --nocapture
+    exit
+fi
+
+if [ "${1:-}" = bench ]; then
+    step cargo bench -p bidst-kernels -p bidst-topology --bench kernels --bench topology
+    if command -v valgrind >/dev/null && command -v "${GUNGRAUN_RUNNER:-gungraun-runner}" >/dev/null; then
+        step cargo bench -p bidst-kernels -p bidst-topology --features instructions --bench instructions
+    else
+        echo "== no instruction counts: they need Valgrind and \`cargo install gungraun-runner --version 0.20.0\`"
+    fi
     exit
 fi
 

@@ -1,148 +1,178 @@
 #!/usr/bin/env python3
-"""Times a whole training step of bidst beside the same network dense in PyTorch, interleaved on one core.
-
-One step = forward, cross-entropy, backward, SGD with momentum, on random data. Needs a Python with torch and a release
-build of bidst. Rounds alternate between both sides, so that neighbours on a shared machine disturb both alike; the table
-compares the medians of CPU time over all rounds and names the spread.
+"""Compares bidst with PyTorch on the same work, in turn on the same cores, and writes a report in Markdown.
 
     cargo build --release
-    python3 bench/compare_step.py --bidst target/release/bidst > bench/results/step.md
+    python3 bench/compare_step.py --out bench/results/step.md                    whole training steps
+    python3 bench/compare_step.py --rows layers --out bench/results/layers.md    single layers
+
+Needs a Python with torch (and numpy for the layers) and a release build of bidst. `bench/README.md` says what is measured
+and how to read it.
 """
 import argparse
-import datetime
-import json
 import os
-import platform
 import statistics
-import subprocess
 import sys
-import time
+import tempfile
 
-MODES = {"fp32 channels_last": ["--channels-last"], "fp32 NCHW": [], "bf16 autocast": ["--channels-last", "--bf16"]}
-SPARSITIES = ["0.9", "0.95", "0.98"]
-# What a careful user of PyTorch sets: let the C library keep freed memory.
-ENVIRONMENT = {
-    "MALLOC_MMAP_THRESHOLD_": "4294967296",
-    "MALLOC_TRIM_THRESHOLD_": "8589934592",
-    "MALLOC_TOP_PAD_": "268435456",
-    "OMP_NUM_THREADS": "1",
-    "MKL_NUM_THREADS": "1",
+import compare_layers
+from report import circumstances, progress, run, table
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+
+# Name of a row: model, width, batch size, side of the images.
+MODELS = {
+    "resnet32-w2": ("resnet32", 2.0, 128, 32),
+    "vgg19": ("vgg19", 1.0, 128, 32),
+    "mobilenet-v2": ("mobilenet-v2", 1.0, 128, 32),
+    "resnet50": ("resnet50", 1.0, 8, 224),
 }
+LAYOUTS = {"fp32 channels_last": "channels_last", "fp32 NCHW": "NCHW"}
 
 
-def resnet32(torch, width, classes=10):
-    """He et al.'s ResNet-32 for CIFAR with projection shortcuts, as `bidst` builds it."""
-    nn = torch.nn
+class Side:
+    """Times and memory of one row of a table, over all rounds."""
 
-    class Block(nn.Module):
-        def __init__(self, i, o, stride):
-            super().__init__()
-            self.conv1, self.bn1 = nn.Conv2d(i, o, 3, stride, 1, bias=False), nn.BatchNorm2d(o)
-            self.conv2, self.bn2 = nn.Conv2d(o, o, 3, 1, 1, bias=False), nn.BatchNorm2d(o)
-            project = stride != 1 or i != o
-            shortcut = [nn.Conv2d(i, o, 1, stride, bias=False), nn.BatchNorm2d(o)] if project else []
-            self.shortcut = nn.Sequential(*shortcut)
+    def __init__(self):
+        self.rounds, self.peak_rss_mb = [], 0
 
-        def forward(self, x):
-            y = nn.functional.relu(self.bn1(self.conv1(x)), inplace=True)
-            return nn.functional.relu(self.bn2(self.conv2(y)).add_(self.shortcut(x)), inplace=True)
+    def add(self, milliseconds, peak_rss_mb):
+        self.rounds.append(milliseconds)
+        self.peak_rss_mb = max(self.peak_rss_mb, peak_rss_mb or 0)
 
-    widths = [round(channels * width) for channels in (16, 32, 64)]
-    stem = nn.Conv2d(3, widths[0], 3, 1, 1, bias=False)
-    layers, i = [stem, nn.BatchNorm2d(widths[0]), nn.ReLU(inplace=True)], widths[0]
-    for stage, o in enumerate(widths):
-        for block in range(5):
-            layers.append(Block(i, o, 2 if stage and not block else 1))
-            i = o
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(i, classes))
+    def middle(self):
+        return statistics.median(self.rounds)
 
 
-def peer(args):
-    """Times PyTorch; prints one JSON object."""
-    import resource
-
-    import torch
-
-    torch.manual_seed(0)
-    torch.set_num_threads(1)
-    layout = torch.channels_last if args.channels_last else torch.contiguous_format
-    model = resnet32(torch, args.width).train().to(memory_format=layout)
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4)
-    x = torch.randn(args.batch_size, 3, 32, 32).to(memory_format=layout)
-    y = torch.randint(10, (args.batch_size,))
-    times = []
-    for _ in range(args.steps + 2):
-        started = time.process_time()
-        optimizer.zero_grad(set_to_none=True)
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=args.bf16):
-            out = model(x)
-        torch.nn.functional.cross_entropy(out.float(), y).backward()
-        optimizer.step()
-        times.append(1e3 * (time.process_time() - started))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-    parameters = sum(p.numel() for p in model.parameters())
-    print(json.dumps({"cpu_ms": times[2:], "peak_rss_mb": peak, "params": parameters, "version": torch.__version__}))
+def ours(args, model, sparsity):
+    name, width, batch, _ = MODELS[model]
+    work = ["--model", name, "--width", str(width), "--batch-size", str(batch), "--threads", str(len(args.cores))]
+    pattern = ["--sparsity", str(sparsity), "--distribution", "uniform"] if sparsity else ["--algorithm", "dense"]
+    result = run([args.bidst, "bench", "step", *work, *pattern, "--steps", str(args.steps), "--json"], args.cores)
+    time = result["median_cpu_ms"] if len(args.cores) == 1 else None
+    return time or result["median_ms"], result
 
 
-def run(command, core):
-    command = ["taskset", "-c", str(core), *command]
-    result = subprocess.run(command, env={**os.environ, **ENVIRONMENT}, capture_output=True, text=True, check=True)
-    return json.loads(result.stdout.strip().splitlines()[-1])
+def theirs(args, model, flags):
+    name, width, batch, image = MODELS[model]
+    work = ["--model", name, "--width", str(width), "--batch-size", str(batch), "--image", str(image)]
+    measure = ["--threads", str(len(args.cores)), "--steps", str(args.steps)]
+    result = run([sys.executable, os.path.join(HERE, "peer", "step.py"), *work, *measure, *flags], args.cores)
+    return statistics.median(result["cpu_ms" if len(args.cores) == 1 else "wall_ms"]), result
 
 
-def ours(args, sparsity):
-    size = ["--model", "resnet32", "--width", str(args.width), "--batch-size", str(args.batch_size)]
-    work = ["--sparsity", sparsity, "--distribution", "uniform", "--threads", "1", "--steps", str(args.steps)]
-    return run([args.bidst, "bench", "step", *size, *work, "--json"], args.core)
+def modes(args, layout):
+    """PyTorch's ways of running a step beyond plain fp32, with `layout` for torch.compile."""
+    chosen = {"bf16 autocast": ["--bf16"]}
+    if not args.no_compile:
+        chosen["fp32 torch.compile"] = ["--compile", "--layout", layout]
+    return chosen
 
 
-def theirs(args, flags):
-    size = ["--width", str(args.width), "--batch-size", str(args.batch_size), "--steps", str(args.steps)]
-    return run([sys.executable, __file__, "--peer", *size, *flags], args.core)
+def compare(args, model):
+    """Rows of one model, `(title, side, is_ours)`, and notes."""
+    dense, sparse, failed, params, version = {}, {}, {}, {}, ""
+    for round_ in range(args.rounds):
+        progress(f"{model}: round {round_ + 1} of {args.rounds}")
+        best = "channels_last"
+        for name, layout in LAYOUTS.items():
+            time, result = theirs(args, model, ["--layout", layout])
+            dense.setdefault(name, Side()).add(time, result["peak_rss_mb"])
+            version, params["PyTorch"] = result["version"], result["params"]
+        best = LAYOUTS[min(LAYOUTS, key=lambda name: dense[name].middle())]
+        for name, flags in modes(args, best).items():
+            if name in failed:
+                continue
+            try:
+                time, result = theirs(args, model, flags)
+                dense.setdefault(name, Side()).add(time, result["peak_rss_mb"])
+            except RuntimeError as error:
+                failed[name] = str(error)
+                progress(failed[name])
+        for sparsity in args.sparsities:
+            time, result = ours(args, model, sparsity)
+            sparse.setdefault(sparsity, Side()).add(time, result["peak_rss_mb"])
+            params["bidst"] = result["params"]
+        if params["PyTorch"] != params["bidst"]:
+            raise SystemExit(f"{model}: not the same network, {params} parameters")
+    notes = [f"Left out: {name}, because {reason}" for name, reason in failed.items()]
+    return dense, sparse, notes, params["bidst"], version
 
 
-def cpu_name():
-    with open("/proc/cpuinfo", encoding="utf-8") as lines:
-        return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), "unknown")
+def section(args, model):
+    name, width, batch, image = MODELS[model]
+    dense, sparse, notes, params, version = compare(args, model)
+    plain = min(LAYOUTS, key=lambda name: dense[name].middle())
+    columns = [mode for mode in dense if mode == plain or mode not in LAYOUTS]
+    rows = []
+    for key, side in {**dense, **sparse}.items():
+        title = f"PyTorch, dense, {key}"
+        if key in sparse:
+            title = f"**bidst, {100 * key:g}% zeros**" if key else "bidst, dense"
+        spread = f"{side.middle():.1f} ({min(side.rounds):.1f}–{max(side.rounds):.1f})"
+        ratios = [f"{dense[mode].middle() / side.middle():.2f}" for mode in columns]
+        rows.append([title, spread, *ratios, f"{side.peak_rss_mb:.0f}"])
+    head = ["", "ms a step", *(f"× {mode}" for mode in columns), "peak RSS, MB"]
+    lines = [f"## {name}, width {width:g}, batch {batch}, images {image}×{image}, {params:,} parameters when dense\n"]
+    return "\n".join([*lines, table(head, rows), *(f"{note}\n" for note in notes)]), version
+
+
+def step_report(args):
+    sections = [section(args, model) for model in args.models]
+    clock = "processor time of the process" if len(args.cores) == 1 else "time on the wall"
+    notes = [
+        f"Medians of {clock} over {args.rounds} rounds in turn, each the median of {args.steps} steps; in brackets the "
+        "fastest and the slowest round. Columns with × say how many times faster than that way of running PyTorch.",
+        "A step is forward, cross-entropy, backward and SGD with momentum and weight decay, on random data with 10 "
+        "classes. Sparsity is uniform over the layers that bidst sparsifies by default; the others are dense.",
+    ]
+    head = f"# Training steps of bidst and PyTorch, {len(args.cores)} thread(s)\n"
+    about = circumstances(args.bidst, args.cores, sections[0][1], notes)
+    return "\n".join([head, about, *(text for text, _ in sections)])
+
+
+def parse():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", choices=["step", "layers"], default="step", help="what is compared")
+    parser.add_argument("--bidst", default="target/release/bidst", help="the binary")
+    parser.add_argument("--out", help="file for the report; left out: standard output")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=5, help="steps or repetitions in a round")
+    parser.add_argument("--cores", type=numbers(int), default=[0], help="cores to run on, one thread each")
+    parser.add_argument("--models", type=numbers(str), default=list(MODELS), help="of " + ",".join(MODELS))
+    parser.add_argument("--sparsities", type=numbers(float), default=[0.8, 0.9, 0.95, 0.98], help="0 is dense")
+    parser.add_argument("--no-compile", action="store_true", help="leave torch.compile out")
+    shapes = compare_layers.SHAPES
+    parser.add_argument("--shapes", type=numbers(str), default=shapes, help="layers, as `bidst bench conv` takes them")
+    parser.add_argument("--sparseprop", metavar="FOLDER", help="where SparseProp is compiled; left out: a temporary one")
+    parser.add_argument("--no-sparseprop", action="store_true", help="leave SparseProp out")
+    args = parser.parse_args()
+    unknown = [model for model in args.models if model not in MODELS]
+    if unknown:
+        parser.error(f"--models: there is no {', '.join(unknown)}, but {', '.join(MODELS)}")
+    if args.rounds < 1 or args.steps < 1:
+        parser.error("--rounds and --steps must be at least 1")
+    if not os.path.isfile(args.bidst):
+        parser.error(f"{args.bidst}: no such file; build it with `cargo build --release`, or name it with --bidst")
+    return args
+
+
+def numbers(kind):
+    """Reads a list separated by commas."""
+    return lambda text: [kind(part) for part in text.split(",")]
 
 
 def main(args):
-    dense = {name: [] for name in MODES}
-    sparse = {sparsity: [] for sparsity in SPARSITIES}
-    rss, version = {}, ""
-    for _ in range(args.rounds):
-        for name, flags in MODES.items():
-            result = theirs(args, flags)
-            dense[name].append(statistics.median(result["cpu_ms"]))
-            rss[name], version = result["peak_rss_mb"], result["version"]
-        for sparsity in SPARSITIES:
-            result = ours(args, sparsity)
-            sparse[sparsity].append(result["median_cpu_ms"])
-            rss[sparsity] = result["peak_rss_mb"]
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
-    print(f"# Training step, ResNet-32 width {args.width:g}, batch {args.batch_size}, one thread\n")
-    print(f"{datetime.date.today()} · {cpu_name()}, one of {os.cpu_count()} cores · bidst {commit.stdout.strip()} · ", end="")
-    print(f"PyTorch {version} · Python {platform.python_version()}\n")
-    print(f"`python3 bench/compare_step.py --rounds {args.rounds} --steps {args.steps}`: medians of CPU time over")
-    print(f"{args.rounds} interleaved rounds of {args.steps} steps, in brackets the fastest and the slowest round.\n")
-    middle = {name: statistics.median(times) for name, times in {**dense, **sparse}.items()}
-    print("| | ms | × " + " | × ".join(MODES) + " | peak RSS, MB |")
-    print("|---" * (len(MODES) + 3) + "|")
-    for name, times in {**dense, **sparse}.items():
-        title = f"**bidst, {100 * float(name):g}% zeros**" if name in sparse else f"PyTorch dense, {name}"
-        ratios = " | ".join(f"{middle[mode] / middle[name]:.2f}" for mode in MODES)
-        print(f"| {title} | {middle[name]:.0f} ({min(times):.0f}–{max(times):.0f}) | {ratios} | {rss[name]:.0f} |")
+    if args.rows == "step":
+        report = step_report(args)
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            report = compare_layers.report(args, args.sparseprop or folder)
+    if args.out:
+        with open(args.out, "w", encoding="utf-8") as file:
+            file.write(report)
+    else:
+        print(report)
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--bidst", default="target/release/bidst", help="the binary")
-    parser.add_argument("--width", type=float, default=2.0)
-    parser.add_argument("--batch-size", type=int, default=128)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=5)
-    parser.add_argument("--core", type=int, default=0)
-    for flag in ("--peer", "--channels-last", "--bf16"):
-        parser.add_argument(flag, action="store_true", help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    peer(arguments) if arguments.peer else main(arguments)
+    main(parse())

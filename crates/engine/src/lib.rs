@@ -8,6 +8,7 @@
 #![warn(missing_docs)]
 
 mod choice;
+mod clock;
 mod error;
 mod network;
 mod optim;
@@ -19,6 +20,7 @@ mod steps;
 
 pub use bidst_kernels::{InstructionSet, Storage};
 pub use choice::{Choice, Kernel, Kernels, Measured};
+pub use clock::{PartKind, PartTiming};
 pub use error::EngineError;
 pub use network::{Memory, Network, Options, StepOutput, Timings};
 pub use optim::Sgd;

@@ -2,6 +2,7 @@
 
 mod kernels;
 
+use crate::clock::{Clock, PartTiming};
 use crate::plan::{Plan, StepPlan};
 use crate::sparse_tensor::{Probe, ProbeRequest, SparseTensor, Vector};
 use crate::state::{Parameters, State};
@@ -94,6 +95,7 @@ pub struct Network {
     /// Tiles that every batch is rounded up to a multiple of.
     unit: usize,
     timings: Timings,
+    clock: Clock,
 }
 
 impl Network {
@@ -118,11 +120,23 @@ impl Network {
         let live = tiles(options.batch_size);
         let unit = |step: &StepPlan| if let StepPlan::Conv(conv) = step { conv.shape.tiles_per_unit(live) } else { 1 };
         let unit = plan.steps.iter().map(unit).max().unwrap_or(1);
+        let clock = Clock::new(&plan);
         let state = State::new(&mut plan, set, live.next_multiple_of(unit), parameters);
         let steps = plan.steps.into_iter().enumerate().map(|(at, step)| Step::new(step, at, live, &state)).collect();
         let input = state.values[0].plan.plane;
         let (output, classes, batch_size) = (plan.output, graph.classes(), options.batch_size);
-        Ok(Network { steps, state, workers, input, output, classes, batch_size, unit, timings: Timings::default() })
+        Ok(Network {
+            steps,
+            state,
+            workers,
+            input,
+            output,
+            classes,
+            batch_size,
+            unit,
+            timings: Timings::default(),
+            clock,
+        })
     }
 
     /// The weight tensors, in the order of [`Graph::weights`].
@@ -190,10 +204,14 @@ impl Network {
     fn both_passes(&mut self, images: &[f32], labels: &[u32], smoothing: f32) -> StepOutput {
         let start = Instant::now();
         self.forward(images, labels.len(), true);
+        let losing = self.clock.start();
         let output = self.loss(labels, smoothing, true);
+        self.clock.forward(self.clock.loss(), losing);
         let forwarded = Instant::now();
-        for step in self.steps.iter_mut().rev() {
+        for (at, step) in self.steps.iter_mut().enumerate().rev() {
+            let start = self.clock.start();
             step.backward(&mut self.state, &mut self.workers);
+            self.clock.backward(at + 1, start);
         }
         (self.timings.forward, self.timings.backward) = (forwarded - start, forwarded.elapsed());
         output
@@ -256,6 +274,16 @@ impl Network {
     /// Time of the last step.
     pub fn timings(&self) -> Timings {
         self.timings
+    }
+
+    /// Switches the timing of single parts on or off; off, the default, costs nothing.
+    pub fn time_parts(&mut self, on: bool) {
+        self.clock.on = on;
+    }
+
+    /// Time of each part in the last step that was timed: the input, the steps of the plan, the loss.
+    pub fn part_timings(&self) -> &[PartTiming] {
+        &self.clock.parts
     }
 
     /// The instruction set in use.
@@ -344,6 +372,7 @@ impl Network {
     }
 
     fn forward(&mut self, images: &[f32], count: usize, training: bool) {
+        let start = self.clock.start();
         self.state.begin(count, self.unit, training);
         let (len, storage) = (self.input.len(), self.state.values[0].plan.storage);
         let lanes = storage.lanes(self.input);
@@ -352,8 +381,11 @@ impl Network {
             let start = (tile * LANES).min(count) * len;
             tile_from_images(&images[start..start + live * len], self.input, storage, lanes);
         }
-        for step in &mut self.steps {
+        self.clock.forward(Clock::INPUT, start);
+        for (at, step) in self.steps.iter_mut().enumerate() {
+            let start = self.clock.start();
             step.forward(&mut self.state, &mut self.workers);
+            self.clock.forward(at + 1, start);
         }
     }
 

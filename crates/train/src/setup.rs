@@ -18,7 +18,7 @@ use crate::metrics::{Bytes, StartCost};
 use crate::probes::Probes;
 use crate::scoring::NetworkScorer;
 use crate::sparsity::Allocation;
-use crate::trainer::Trainer;
+use crate::trainer::{MaskTime, Trainer};
 
 /// Batches that the loaders prepare ahead.
 const PREFETCH: usize = 2;
@@ -153,6 +153,7 @@ impl Trainer {
             train,
             test,
             rate,
+            mask_time: MaskTime::default(),
             step: 0,
             epoch: 0,
             last: None,

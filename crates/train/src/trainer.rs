@@ -58,6 +58,24 @@ impl<F: FnMut(Event<'_>) -> Result<(), TrainError>> Observer for F {
     }
 }
 
+/// Time that a step spent on the mask, but for its probes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MaskTime {
+    /// The algorithm read the gradients.
+    pub observe: Duration,
+    /// It decided: scores and selection.
+    pub select: Duration,
+    /// Its changes were checked and applied: patterns, values, momentum.
+    pub apply: Duration,
+}
+
+impl MaskTime {
+    /// All of it.
+    pub fn total(&self) -> Duration {
+        self.observe + self.select + self.apply
+    }
+}
+
 /// A network in training, with everything that its next step depends on.
 pub struct Trainer {
     pub(crate) config: Config,
@@ -75,6 +93,7 @@ pub struct Trainer {
     pub(crate) train: Loader,
     pub(crate) test: Loader,
     pub(crate) rate: LearningRate,
+    pub(crate) mask_time: MaskTime,
     /// Steps done.
     pub(crate) step: u64,
     /// Epochs done.
@@ -132,14 +151,14 @@ impl Trainer {
 
         let flops = self.cost.step(&self.network, output.count, self.algorithm.probe_share());
         let Bytes { parameter_bytes, held_bytes } = Bytes::of(&self.network, self.algorithm.as_ref());
-        let mut overhead = Stopwatch::default();
-        let views = self.probes.views(&self.network, &self.sparse);
-        overhead.time(|| self.algorithm.observe(step, &views));
+        let observing = Instant::now();
+        self.algorithm.observe(step, &self.probes.views(&self.network, &self.sparse));
+        self.mask_time = MaskTime { observe: observing.elapsed(), ..MaskTime::default() };
         let deciding = self.algorithm.decides_at(step);
         if !(deciding && self.algorithm.replaces_weight_step()) {
             self.network.sgd_step(&self.sgd(learning_rate));
         }
-        let decisions = if deciding { overhead.time(|| self.decide())? } else { Vec::new() };
+        let decisions = if deciding { self.decide()? } else { Vec::new() };
 
         self.step += 1;
         let spent = self.network.timings();
@@ -149,7 +168,7 @@ impl Trainer {
             forward_s: spent.forward.as_secs_f64(),
             backward_s: spent.backward.as_secs_f64(),
             optimizer_s: spent.optimizer.as_secs_f64(),
-            topology_s: overhead.total.as_secs_f64(),
+            topology_s: self.mask_time.total().as_secs_f64(),
             held_bytes,
         };
         let accuracy = output.correct as f64 / output.count.max(1) as f64;
@@ -160,9 +179,11 @@ impl Trainer {
 
     /// Lets the algorithm decide, checks every change, and only then applies them.
     fn decide(&mut self) -> Result<Vec<DecisionRecord>, TrainError> {
-        let step = self.step;
+        let (step, selecting) = (self.step, Instant::now());
         let views = self.probes.views(&self.network, &self.sparse);
         let changes = self.algorithm.update(step, &views);
+        self.mask_time.select = selecting.elapsed();
+        let applying = Instant::now();
         self.check(&changes, &views, self.algorithm.budget(step))?;
         self.stats.count_decision(&changes);
 
@@ -179,6 +200,7 @@ impl Trainer {
             let after = self.network.weights()[weight].index();
             records.push(DecisionRecord::new(step, &self.layers[layer], &decision, change, after));
         }
+        self.mask_time.apply = applying.elapsed();
         Ok(records)
     }
 
@@ -261,20 +283,5 @@ impl Trainer {
         let record = tally.record(self, &test, trained, testing.elapsed());
         self.epoch += 1;
         Ok(record)
-    }
-}
-
-/// Adds up the time of several calls.
-#[derive(Default)]
-struct Stopwatch {
-    total: Duration,
-}
-
-impl Stopwatch {
-    fn time<T>(&mut self, work: impl FnOnce() -> T) -> T {
-        let started = Instant::now();
-        let result = work();
-        self.total += started.elapsed();
-        result
     }
 }

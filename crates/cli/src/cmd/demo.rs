@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bidst_train::bench::{Bench, interleaved};
+use bidst_train::bench::{Bench, interleaved, median};
 use bidst_train::config::Builder;
 use bidst_train::{Config, Session, TrainError};
 
@@ -40,7 +40,8 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let mut sparse = Bench::new(config)?;
     let mut dense = Bench::new(configuration(args, &[("--algorithm", "algorithm.name", "dense")])?)?;
     let dense_bytes = 4 * (dense.trainer().parameters());
-    let [sparse_s, dense_s] = interleaved(&mut sparse, &mut dense, BUDGET)?;
+    let [sparse_s, dense_s] =
+        interleaved(&mut sparse, &mut dense, BUDGET, |bench| Ok(bench.step()?.total_s))?.map(median);
     line(format!(
         "a step takes {:.1} ms, {:.1} ms with every weight: {:.1} times faster",
         1e3 * sparse_s,
