@@ -4,6 +4,7 @@
 #   ./check.sh long   the heavy suites, for a release: more random cases (minutes to hours)
 #   ./check.sh peers  every algorithm on the small network, beside RigL, with a table (minutes)
 #   ./check.sh bench  the micro-benchmarks: times, and instruction counts where Valgrind is
+#   ./check.sh cross  checks the build for aarch64, whose kernels are NEON; needs rustup
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -14,6 +15,12 @@ step() {
 
 if [ "${1:-}" = long ]; then
     step env BIDST_LONG=1 cargo test --release --workspace
+    exit
+fi
+
+if [ "${1:-}" = cross ]; then
+    step rustup target add aarch64-unknown-linux-gnu
+    step cargo check --workspace --target aarch64-unknown-linux-gnu
     exit
 fi
 
