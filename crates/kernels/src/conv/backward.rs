@@ -102,6 +102,20 @@ pub struct Norm<'a> {
     pub offset: &'a [f32],
 }
 
+impl BackwardUnit<'_> {
+    /// Checks everything but the scratch, for units of `tiles` tiles that leave `sums` sums of weights.
+    pub(crate) fn check(&self, shape: &ConvShape, tiles: usize, sums: usize) {
+        self.gradient.check(shape.output, tiles);
+        self.input.check(shape.input, tiles);
+        assert!(self.input.masks.is_empty(), "spare lanes are masked in the gradient");
+        assert_eq!(self.gradient.storage, self.input.storage, "input and gradients are stored alike");
+        assert_eq!(self.weights.len(), sums);
+        if let Some(gradient) = &self.input_gradient {
+            gradient.check(shape.input, self.input.storage, tiles);
+        }
+    }
+}
+
 impl BackwardPlan {
     /// Plans the convolution for units of `unit` tiles.
     pub fn new(shape: ConvShape, unit: usize, pattern: Pattern<'_>) -> BackwardPlan {
@@ -200,17 +214,9 @@ impl BackwardPlan {
 
     /// Computes one unit.
     pub fn run(&self, set: InstructionSet, unit: BackwardUnit<'_>) {
-        unit.gradient.check(self.shape.output, self.unit);
-        unit.input.check(self.shape.input, self.unit);
-        assert!(unit.input.masks.is_empty(), "spare lanes are masked in the gradient");
-        assert_eq!(unit.weights.len(), self.entries());
+        unit.check(&self.shape, self.unit, self.entries());
         assert!(unit.scratch.len() >= self.scratch_len());
-        if let Some(gradient) = &unit.input_gradient {
-            gradient.check(self.shape.input, unit.input.storage, self.unit);
-        }
-        let storage = unit.input.storage;
-        assert_eq!(unit.gradient.storage, storage, "input and gradients are stored alike");
-        with_storage!(storage, E => set.run(Backward::<E> { plan: self, unit, element: PhantomData }));
+        with_storage!(unit.input.storage, E => set.run(Backward::<E> { plan: self, unit, element: PhantomData }));
     }
 }
 

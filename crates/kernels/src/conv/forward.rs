@@ -39,6 +39,19 @@ pub struct ForwardUnit<'a> {
     pub scratch: &'a mut [Lane],
 }
 
+impl ForwardUnit<'_> {
+    pub(crate) fn check(&self, shape: &ConvShape, tiles: usize) {
+        let outputs = shape.output.channels;
+        self.input.check(shape.input, tiles);
+        let lens = [shape.input, shape.output].map(|plane| self.input.storage.lanes(plane) * tiles);
+        assert!(self.output.len() >= lens[1], "output holds the unit's tiles");
+        assert!(self.keep.as_ref().is_none_or(|keep| keep.len() >= lens[0]));
+        assert!(self.bias.is_empty() || self.bias.len() == outputs);
+        assert!(self.moments.is_empty() || self.moments.len() == 2 * outputs);
+        assert!(self.masks.is_empty() || self.masks.len() >= tiles);
+    }
+}
+
 impl ForwardPlan {
     /// Plans the convolution for units of `unit` tiles.
     pub fn new(shape: ConvShape, unit: usize, active: &[u32]) -> ForwardPlan {
@@ -164,6 +177,7 @@ impl RegisterTile<'_> {
         let at = addresses::<E, T>(self.start, self.plan.unit, plane, self.row, |pixel| pixel);
         let Stream { starts, entries, .. } = &self.plan.stream;
         let last = self.plan.blocks.count - 1;
+        let live = Live { masks: self.masks, first: self.start, unit: self.plan.unit };
         for lane in (0..LANES).step_by(S::F32_LANES) {
             let mut list = 0;
             for block in 0..=last {
@@ -201,37 +215,51 @@ impl RegisterTile<'_> {
                     }
                     if let Some(sums) = sums {
                         // SAFETY: two lanes per channel.
-                        unsafe { self.add_moments::<S, T>(simd, z, lane, sums.add(2 * channel * LANES + lane)) };
+                        unsafe { add_moments(simd, z, &live, lane, sums.add(2 * channel * LANES + lane)) };
                     }
                 }
             }
         }
     }
+}
 
-    /// Adds Σz and Σz² over the live lanes.
-    ///
-    /// # Safety
-    /// `to` points into the first of two lanes.
-    #[inline(always)]
-    unsafe fn add_moments<S: Simd, const T: usize>(&self, simd: S, z: [S::f32s; T], lane: usize, to: *mut f32) {
-        let (mut sum, mut squares) = (simd.splat_f32s(0.0), simd.splat_f32s(0.0));
-        for (j, z) in z.into_iter().enumerate() {
-            let live = match self.masks {
-                [] => z,
-                masks => {
-                    let mask = &masks[(self.start + j) % self.plan.unit..];
-                    // SAFETY: one mask per tile of the unit.
-                    simd.mul_f32s(z, unsafe { load::<S>(floats(mask).add(lane)) })
-                }
-            };
-            sum = simd.add_f32s(sum, live);
-            squares = simd.mul_add_e_f32s(live, live, squares);
-        }
-        // SAFETY: the caller's promise.
-        unsafe {
-            store::<S>(to, simd.add_f32s(load::<S>(to), sum));
-            let to = to.add(LANES);
-            store::<S>(to, simd.add_f32s(load::<S>(to), squares));
-        }
+/// The lanes that count, in a register tile whose first vector is number `first` of a row.
+pub(super) struct Live<'a> {
+    /// One mask per tile of the unit if some of its lanes are spare, else empty.
+    pub masks: &'a [Lane],
+    pub first: usize,
+    pub unit: usize,
+}
+
+/// Adds Σz and Σz² over the live lanes.
+///
+/// # Safety
+/// `to` points into the first of two lanes.
+#[inline(always)]
+pub(super) unsafe fn add_moments<S: Simd, const T: usize>(
+    simd: S,
+    z: [S::f32s; T],
+    live: &Live<'_>,
+    lane: usize,
+    to: *mut f32,
+) {
+    let (mut sum, mut squares) = (simd.splat_f32s(0.0), simd.splat_f32s(0.0));
+    for (j, z) in z.into_iter().enumerate() {
+        let z = match live.masks {
+            [] => z,
+            masks => {
+                let mask = &masks[(live.first + j) % live.unit..];
+                // SAFETY: one mask per tile of the unit.
+                simd.mul_f32s(z, unsafe { load::<S>(floats(mask).add(lane)) })
+            }
+        };
+        sum = simd.add_f32s(sum, z);
+        squares = simd.mul_add_e_f32s(z, z, squares);
+    }
+    // SAFETY: the caller's promise.
+    unsafe {
+        store::<S>(to, simd.add_f32s(load::<S>(to), sum));
+        let to = to.add(LANES);
+        store::<S>(to, simd.add_f32s(load::<S>(to), squares));
     }
 }

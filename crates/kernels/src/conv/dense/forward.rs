@@ -1,8 +1,9 @@
 //! Forward: four output channels at once.
 
 use super::{Block, CHANNELS, Panel, longest, with_vectors};
+use crate::conv::forward::{Live, add_moments};
 use crate::conv::{ConvShape, ForwardUnit, Window, addresses, band_rows, register_tiles};
-use crate::dispatch::{InstructionSet, fence, floats, floats_mut, load, parts, store};
+use crate::dispatch::{InstructionSet, fence, floats, floats_mut, parts};
 use crate::layout::{LANES, Lane};
 use crate::mix::Target;
 use crate::storage::{Element, with_storage};
@@ -68,19 +69,6 @@ impl DenseForwardPlan {
         unit.check(&self.shape, self.unit);
         assert!(unit.scratch.len() >= self.scratch_len());
         with_storage!(unit.input.storage, E => set.run(Forward::<E> { plan: self, unit, element: PhantomData }));
-    }
-}
-
-impl ForwardUnit<'_> {
-    pub(crate) fn check(&self, shape: &ConvShape, tiles: usize) {
-        let outputs = shape.output.channels;
-        self.input.check(shape.input, tiles);
-        let lens = [shape.input, shape.output].map(|plane| self.input.storage.lanes(plane) * tiles);
-        assert!(self.output.len() >= lens[1], "output holds the unit's tiles");
-        assert!(self.keep.as_ref().is_none_or(|keep| keep.len() >= lens[0]));
-        assert!(self.bias.is_empty() || self.bias.len() == outputs);
-        assert!(self.moments.is_empty() || self.moments.len() == 2 * outputs);
-        assert!(self.masks.is_empty() || self.masks.len() >= tiles);
     }
 }
 
@@ -154,6 +142,7 @@ impl Tile<'_> {
     ) {
         let (plane, unit) = (self.plan.shape.output, self.plan.unit);
         let at = addresses::<E, V>(self.start, unit, plane, self.row, |pixel| pixel);
+        let live = Live { masks: self.masks, first: self.start, unit };
         for part in 0..parts::<S>() {
             let lane = part * S::F32_LANES;
             let mut z = [[simd.splat_f32s(0.0); V]; CHANNELS];
@@ -173,36 +162,9 @@ impl Tile<'_> {
                 }
                 if let Some(sums) = sums {
                     // SAFETY: two lanes per channel.
-                    unsafe { self.add_moments(simd, z, lane, sums.add(2 * channel * LANES + lane)) };
+                    unsafe { add_moments(simd, z, &live, lane, sums.add(2 * channel * LANES + lane)) };
                 }
             }
-        }
-    }
-
-    /// Adds Σz and Σz² of the live lanes of one channel.
-    ///
-    /// # Safety
-    /// `sums` points into two lanes.
-    #[inline(always)]
-    unsafe fn add_moments<S: Simd, const V: usize>(&self, simd: S, z: [S::f32s; V], lane: usize, sums: *mut f32) {
-        let (mut sum, mut squares) = (simd.splat_f32s(0.0), simd.splat_f32s(0.0));
-        for (j, z) in z.into_iter().enumerate() {
-            let live = match self.masks {
-                [] => z,
-                masks => {
-                    let mask = floats(&masks[(self.start + j) % self.plan.unit..]);
-                    // SAFETY: one mask per tile of the unit.
-                    simd.mul_f32s(z, unsafe { load::<S>(mask.add(lane)) })
-                }
-            };
-            sum = simd.add_f32s(sum, live);
-            squares = simd.mul_add_e_f32s(live, live, squares);
-        }
-        // SAFETY: the caller's promise.
-        unsafe {
-            store::<S>(sums, simd.add_f32s(load::<S>(sums), sum));
-            let sums = sums.add(LANES);
-            store::<S>(sums, simd.add_f32s(load::<S>(sums), squares));
         }
     }
 }
