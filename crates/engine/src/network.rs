@@ -48,6 +48,8 @@ pub struct Timings {
     pub backward: Duration,
     /// Optimiser.
     pub optimizer: Duration,
+    /// Rebuilding the kernels' index streams for a changed pattern or other candidates; part of forward and backward.
+    pub rebuild: Duration,
 }
 
 /// Bytes in use, by purpose. All but the last four follow the number of non-zeros.
@@ -203,6 +205,7 @@ impl Network {
 
     fn both_passes(&mut self, images: &[f32], labels: &[u32], smoothing: f32) -> StepOutput {
         let start = Instant::now();
+        self.state.rebuild = Duration::ZERO;
         self.forward(images, labels.len(), true);
         let losing = self.clock.start();
         let output = self.loss(labels, smoothing, true);
@@ -214,6 +217,7 @@ impl Network {
             self.clock.backward(at + 1, start);
         }
         (self.timings.forward, self.timings.backward) = (forwarded - start, forwarded.elapsed());
+        self.timings.rebuild = self.state.rebuild;
         output
     }
 

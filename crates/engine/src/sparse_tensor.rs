@@ -169,7 +169,12 @@ impl SparseTensor {
             (ProbeRequest::Candidates(new), Probe::Candidates(old)) if new == &old[..] => {}
             (ProbeRequest::Candidates(new), probe) => {
                 check_sorted(&self.name, self.shape.iter().product(), new)?;
-                if let Some(&position) = new.iter().find(|at| self.index.binary_search(at).is_ok()) {
+                let mut active = self.index.iter().peekable();
+                let is_active = |at: &&u32| {
+                    while active.next_if(|active| active < at).is_some() {}
+                    active.peek() == Some(at)
+                };
+                if let Some(&position) = new.iter().find(is_active) {
                     return Err(self.change_error("candidate already active:", position));
                 }
                 *probe = Probe::Candidates(new.to_vec());
@@ -200,53 +205,54 @@ impl SparseTensor {
             let (weight, values) = (self.name.clone(), grown_values.len());
             return Err(EngineError::GrownValues { weight, values, grown: grown.len() });
         }
-        let active = |at: &&u32| self.index.binary_search(at).is_ok();
-        if let Some(&position) = dropped.iter().chain(reset).find(|at| !active(at)) {
-            return Err(self.change_error("dropped or reset, but not active:", position));
-        }
-        if let Some(&position) = grown.iter().find(active) {
-            return Err(self.change_error("grown, but already active:", position));
-        }
-        if let Some(&position) = reset.iter().find(|at| dropped.binary_search(at).is_ok()) {
-            return Err(self.change_error("both dropped and reset:", position));
-        }
-        self.rebuild(dropped, grown, grown_values, reset);
-        Ok(())
+        self.rebuild(dropped, grown, grown_values, reset)
     }
 
-    /// Merges what stays with what is grown, in index order.
-    fn rebuild(&mut self, dropped: &[u32], grown: &[u32], grown_values: &[f32], reset: &[u32]) {
-        let count = self.index.len() - dropped.len() + grown.len();
+    /// Merges what stays with what is grown, in index order, unless the lists do not fit the pattern.
+    fn rebuild(
+        &mut self,
+        dropped: &[u32],
+        grown: &[u32],
+        grown_values: &[f32],
+        reset: &[u32],
+    ) -> Result<(), EngineError> {
+        let count = (self.index.len() + grown.len()).saturating_sub(dropped.len());
         let mut index = Vec::with_capacity(count);
         let (mut values, mut momentum) = (Vec::with_capacity(count), Vec::with_capacity(count));
-        let mut new = grown.iter().enumerate().peekable();
         let mut push = |at: u32, value: f32, speed: f32| {
             index.push(at);
             values.push(value);
             momentum.push(speed);
         };
         let grown_value = |i: usize| grown_values.get(i).copied().unwrap_or(0.0);
-        let (mut dropped, mut reset) = (dropped.iter().peekable(), reset.iter().peekable());
-        for (i, &at) in self.index.iter().enumerate() {
-            while let Some((g, &position)) = new.next_if(|&(_, &position)| position < at) {
+        let mut new = grown.iter().copied().enumerate().peekable();
+        let (mut dropped, mut reset) = (dropped.iter().copied().peekable(), reset.iter().copied().peekable());
+        for ((&at, &value), &speed) in self.index.iter().zip(&self.values).zip(&self.momentum) {
+            while let Some((g, position)) = new.next_if(|&(_, position)| position < at) {
                 push(position, grown_value(g), 0.0);
             }
-            if dropped.next_if_eq(&&at).is_some() {
-                continue;
+            if new.peek().is_some_and(|&(_, position)| position == at) {
+                return Err(self.change_error("grown, but already active:", at));
             }
-            match reset.next_if_eq(&&at) {
-                Some(_) => push(at, 0.0, 0.0),
-                None => push(at, self.values[i], self.momentum[i]),
+            match (dropped.next_if_eq(&at), reset.next_if_eq(&at)) {
+                (Some(_), Some(_)) => return Err(self.change_error("both dropped and reset:", at)),
+                (Some(_), None) => {}
+                (None, Some(_)) => push(at, 0.0, 0.0),
+                (None, None) => push(at, value, speed),
             }
         }
-        for (g, &position) in new {
+        if let Some(position) = dropped.next().or(reset.next()) {
+            return Err(self.change_error("dropped or reset, but not active:", position));
+        }
+        for (g, position) in new {
             push(position, grown_value(g), 0.0);
         }
-        self.gradients = vec![0.0; count];
+        self.gradients = vec![0.0; index.len()];
         (self.index, self.values, self.momentum) = (index, values, momentum);
         self.probe = Probe::None;
         self.probe_gradients.clear();
         self.version += 1;
+        Ok(())
     }
 
     fn change_error(&self, what: &'static str, position: u32) -> EngineError {

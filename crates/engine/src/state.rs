@@ -4,6 +4,7 @@ use crate::plan::{NormPlan, Plan, Value, ValueId};
 use crate::sparse_tensor::{SparseTensor, Vector};
 use bidst_kernels::{Bounds, InstructionSet, LANES, Lane, Mix, Norm, Term, lanes, tiles};
 use std::ops::Range;
+use std::time::Duration;
 
 /// The network's memory: activations, gradients, parameters, and what batch norm knows.
 pub(crate) struct State {
@@ -31,6 +32,8 @@ pub(crate) struct State {
     pub probe_partials: Vec<f32>,
     /// A weight tensor with its zeros, for the dense kernels.
     pub dense_weights: Vec<f32>,
+    /// Time spent on index streams in this step.
+    pub rebuild: Duration,
 }
 
 /// A value and what it carries along.
@@ -108,6 +111,7 @@ impl State {
             biases: parameters.biases,
             partials: Vec::new(),
             probe_partials: Vec::new(),
+            rebuild: Duration::ZERO,
             dense_weights: Vec::new(),
         }
     }

@@ -17,6 +17,14 @@ impl BitSet {
         set
     }
 
+    /// The positions below `limit` but these, as a set of length `len`.
+    pub(crate) fn all_but(positions: &[u32], limit: usize, len: usize) -> Self {
+        let mut set = Self::new(len);
+        set.insert_below(limit);
+        positions.iter().for_each(|&position| set.remove(position));
+        set
+    }
+
     /// From the words of [`words`](Self::words); `None` if their number or a bit beyond `len` is wrong.
     pub(crate) fn from_words(len: usize, words: &[u64]) -> Option<Self> {
         let tail = len % 64;
@@ -36,12 +44,33 @@ impl BitSet {
         new
     }
 
+    pub(crate) fn remove(&mut self, position: u32) {
+        self.words[position as usize / 64] &= !(1 << (position % 64));
+    }
+
+    /// Adds a position if it is in `other`, a set of the same length, without a branch; whether it is.
+    pub(crate) fn insert_if_in(&mut self, other: &BitSet, position: u32) -> bool {
+        let (word, bit) = (position as usize / 64, position % 64);
+        let is_in = other.words[word] >> bit & 1;
+        self.words[word] |= is_in << bit;
+        is_in == 1
+    }
+
+    /// Adds every position below `limit`.
+    pub(crate) fn insert_below(&mut self, limit: usize) {
+        self.words[..limit / 64].fill(u64::MAX);
+        if limit % 64 > 0 {
+            self.words[limit / 64] |= (1 << (limit % 64)) - 1;
+        }
+    }
+
     pub(crate) fn extend(&mut self, positions: &[u32]) {
         for &position in positions {
             self.insert(position);
         }
     }
 
+    /// Whether a position is there.
     pub(crate) fn contains(&self, position: u32) -> bool {
         self.words[position as usize / 64] >> (position % 64) & 1 == 1
     }

@@ -1,7 +1,8 @@
 //! What a decision does to one layer, and the check every decision passes through.
 
 use crate::Mask;
-use crate::mask::{difference, union};
+use crate::bits::BitSet;
+use crate::mask::difference;
 
 /// The net effect of one decision on one layer. All index vectors are sorted and unique.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -80,15 +81,16 @@ impl Change {
         in_order("dropped", &self.dropped, len)?;
         in_order("grown", &self.grown, len)?;
         in_order("reset", &self.reset, len)?;
+        let (is_active, is_dropped) = (BitSet::of(len, active), BitSet::of(len, &self.dropped));
         for (list, positions) in [("dropped", &self.dropped), ("reset", &self.reset)] {
-            if let Some(&position) = positions.iter().find(|p| active.binary_search(p).is_err()) {
+            if let Some(&position) = positions.iter().find(|&&p| !is_active.contains(p)) {
                 return Err(ChangeError::NotActive { list, position });
             }
         }
-        if let Some(&position) = self.grown.iter().find(|p| active.binary_search(p).is_ok()) {
+        if let Some(&position) = self.grown.iter().find(|&&p| is_active.contains(p)) {
             return Err(ChangeError::AlreadyActive { position });
         }
-        if let Some(&position) = self.reset.iter().find(|p| self.dropped.binary_search(p).is_ok()) {
+        if let Some(&position) = self.reset.iter().find(|&&p| is_dropped.contains(p)) {
             return Err(ChangeError::DroppedAndReset { position });
         }
         if !self.grown_values.is_empty() && self.grown_values.len() != self.grown.len() {
@@ -109,7 +111,11 @@ impl Change {
 
     /// The active positions after this (checked) change of the sorted set `active`.
     pub fn applied_to(&self, active: &[u32]) -> Vec<u32> {
-        union(&difference(active, &self.dropped), &self.grown)
+        let len = active.last().max(self.grown.last()).map_or(0, |&last| last as usize + 1);
+        let mut after = BitSet::of(len, active);
+        self.dropped.iter().for_each(|&position| after.remove(position));
+        after.extend(&self.grown);
+        after.to_sorted()
     }
 }
 

@@ -170,8 +170,14 @@ pub(crate) fn union(a: &[u32], b: &[u32]) -> Vec<u32> {
 
 /// The positions below `len` that are not in sorted `active`.
 pub(crate) fn complement(len: usize, active: &[u32]) -> Vec<u32> {
-    let mut active = active.iter().peekable();
-    (0..len as u32).filter(|p| active.next_if_eq(&p).is_none()).collect()
+    let mut out = Vec::with_capacity(len.saturating_sub(active.len()));
+    let mut next = 0;
+    for &position in active {
+        out.extend(next..position);
+        next = position + 1;
+    }
+    out.extend(next..len as u32);
+    out
 }
 
 #[cfg(test)]

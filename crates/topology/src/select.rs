@@ -3,6 +3,7 @@
 //! One order everywhere: larger scores first, equal scores (−0 and 0 are equal) by lower index, NaN after everything.
 //! Indices returned are entries of the score slice, ascending.
 
+use crate::bits::BitSet;
 use crate::mask::complement;
 use rand_chacha::rand_core::Rng;
 use std::cmp::Reverse;
@@ -30,44 +31,69 @@ fn entry(key: u64) -> u32 {
     u32::MAX - key as u32
 }
 
-fn keys(scores: &[f32]) -> Vec<u64> {
-    scores.iter().enumerate().map(|(entry, &score)| key(entry, score)).collect()
-}
-
-/// Keeps the `count` best keys (all if there are fewer), in any order.
-fn keep_best(keys: &mut Vec<u64>, count: usize) {
+/// The keys of the `count` best scores (all if there are fewer), in any order.
+fn best(scores: &[f32], count: usize) -> Vec<u64> {
+    let mut keys = leading(scores, count, |score| !rank(score));
     if count < keys.len() {
         keys.select_nth_unstable_by_key(count, |&key| Reverse(key));
         keys.truncate(count);
     }
+    keys
 }
 
-/// Keeps the `count` worst keys (all if there are fewer), in any order.
-fn keep_worst(keys: &mut Vec<u64>, count: usize) {
+/// The keys of the `count` worst scores (all if there are fewer), in any order.
+fn worst(scores: &[f32], count: usize) -> Vec<u64> {
+    let mut keys = leading(scores, count, rank);
     if count < keys.len() {
         keys.select_nth_unstable(count);
         keys.truncate(count);
     }
+    keys
 }
 
-fn entries(keys: &[u64]) -> Vec<u32> {
-    let mut entries: Vec<u32> = keys.iter().map(|&key| entry(key)).collect();
-    entries.sort_unstable();
-    entries
+/// The keys of the `count` scores of lowest `place`, and of others that are near: a sample tells where to stop, so that the
+/// selection need not look at the rest.
+fn leading(scores: &[f32], count: usize, place: impl Fn(f32) -> u32) -> Vec<u64> {
+    const STEP: usize = 16;
+    const MARGIN: usize = 32;
+    const BLOCK: usize = 256;
+    let all = || scores.iter().enumerate().map(|(entry, &score)| key(entry, score));
+    let mut sample: Vec<u32> = scores.iter().step_by(STEP).map(|&score| place(score)).collect();
+    let wanted = (count + count / 4) / STEP + MARGIN;
+    if wanted >= sample.len() {
+        return all().collect();
+    }
+    let limit = *sample.select_nth_unstable(wanted).1;
+    let mut keys = Vec::with_capacity(2 * count);
+    for (block, scores) in scores.chunks(BLOCK).enumerate() {
+        // Whether a score is near cannot be predicted, so it is written first and kept afterwards.
+        let (mut near, mut found) = ([0; BLOCK], 0);
+        for (i, &score) in scores.iter().enumerate() {
+            near[found] = key(block * BLOCK + i, score);
+            found += usize::from(place(score) <= limit);
+        }
+        keys.extend(&near[..found]);
+    }
+    if keys.len() < count { all().collect() } else { keys }
+}
+
+/// The entries of keys of `len` scores, sorted.
+fn entries(keys: &[u64], len: usize) -> Vec<u32> {
+    let mut entries = BitSet::new(len);
+    for &key in keys {
+        entries.insert(entry(key));
+    }
+    entries.to_sorted()
 }
 
 /// The `count` best entries (all if there are fewer).
 pub fn largest(scores: &[f32], count: usize) -> Vec<u32> {
-    let mut keys = keys(scores);
-    keep_best(&mut keys, count);
-    entries(&keys)
+    entries(&best(scores, count), scores.len())
 }
 
 /// The `count` worst entries (all if there are fewer): what [`largest`] of the others leaves over.
 pub fn smallest(scores: &[f32], count: usize) -> Vec<u32> {
-    let mut keys = keys(scores);
-    keep_worst(&mut keys, count);
-    entries(&keys)
+    entries(&worst(scores, count), scores.len())
 }
 
 /// The `count` worst entries of several layers together, per layer; equal scores go by layer, then by entry.
@@ -105,7 +131,8 @@ pub fn smallest_weights(active: &[u32], weights: &[f32], count: usize) -> Vec<u3
 /// The `count` positions outside the sorted set `kept` at which `values`, one per position, are largest in magnitude.
 pub fn largest_outside(kept: &[u32], values: &[f32], count: usize) -> Vec<u32> {
     let open = complement(values.len(), kept);
-    pick(&open, &largest(&magnitudes(&pick(values, &open)), count))
+    let magnitudes: Vec<f32> = open.iter().map(|&at| values[at as usize].abs()).collect();
+    pick(&open, &largest(&magnitudes, count))
 }
 
 /// How many of `grow` are among the `keep.len()` best of both together; equal scores favour `keep`.
@@ -146,19 +173,21 @@ pub struct Offer<'a> {
 /// way.
 pub fn exchange(keep: &[f32], grow: &[f32], cap: usize, worth: impl Fn(f32, f32) -> bool) -> Swaps {
     let cap = cap.min(keep.len()).min(grow.len());
-    let (mut out, mut into) = (keys(keep), keys(grow));
-    keep_worst(&mut out, cap);
-    keep_best(&mut into, cap);
-    let pays = |into: u64, out: u64| worth(grow[entry(into) as usize], keep[entry(out) as usize]);
-    let last = into.iter().min().zip(out.iter().max());
-    if !last.is_none_or(|(&into, &out)| pays(into, out)) {
-        out.sort_unstable();
-        into.sort_unstable_by_key(|&key| Reverse(key));
-        let count = out.iter().zip(&into).take_while(|&(&out, &into)| pays(into, out)).count();
-        out.truncate(count);
-        into.truncate(count);
+    let (mut out, mut into) = (worst(keep, cap), best(grow, cap));
+    // Bisection for the first pair that does not pay; what comes before it is partitioned on the way, never sorted.
+    let (mut paying, mut end) = (0, cap);
+    while paying < end {
+        let middle = (end - paying) / 2;
+        let worst = *out[paying..end].select_nth_unstable(middle).1;
+        let best = *into[paying..end].select_nth_unstable_by_key(middle, |&key| Reverse(key)).1;
+        match worth(grow[entry(best) as usize], keep[entry(worst) as usize]) {
+            true => paying += middle + 1,
+            false => end = paying + middle,
+        }
     }
-    Swaps { dropped: entries(&out), grown: entries(&into) }
+    out.truncate(paying);
+    into.truncate(paying);
+    Swaps { dropped: entries(&out, keep.len()), grown: entries(&into, grow.len()) }
 }
 
 /// [`exchange`] over all layers together: of the best candidates, as many as all caps allow, each in turn replaces the
@@ -182,13 +211,17 @@ pub fn exchange_between(offers: &[Offer<'_>], worth: impl Fn(f32, f32) -> bool) 
             grown[into].push(candidate);
         }
     }
-    let swaps = worst.iter().zip(gone).zip(grown);
-    swaps.map(|((worst, gone), grown)| Swaps { dropped: entries(&worst[..gone]), grown: entries(&grown) }).collect()
+    let swaps = worst.iter().zip(gone).zip(grown).zip(offers);
+    swaps
+        .map(|(((worst, gone), grown), offer)| Swaps {
+            dropped: entries(&worst[..gone], offer.keep.len()),
+            grown: entries(&grown, offer.grow.len()),
+        })
+        .collect()
 }
 
 fn ascending_worst(scores: &[f32], count: usize) -> Vec<u64> {
-    let mut keys = keys(scores);
-    keep_worst(&mut keys, count);
+    let mut keys = worst(scores, count);
     keys.sort_unstable();
     keys
 }
@@ -197,9 +230,7 @@ fn ascending_worst(scores: &[f32], count: usize) -> Vec<u64> {
 fn best_of_all(offers: &[Offer<'_>], count: usize) -> Vec<(usize, u64)> {
     let mut pool = Vec::new();
     for (layer, offer) in offers.iter().enumerate() {
-        let mut best = keys(offer.grow);
-        keep_best(&mut best, count);
-        pool.extend(best.into_iter().map(|key| (layer, key)));
+        pool.extend(best(offer.grow, count).into_iter().map(|key| (layer, key)));
     }
     let order = |&(layer, key): &(usize, u64)| (Reverse(key >> 32), layer, Reverse(key));
     if count < pool.len() {
@@ -320,6 +351,19 @@ mod tests {
             let mut worst = order[scores.len() - split..].to_vec();
             worst.sort_unstable();
             prop_assert_eq!(smallest(&scores, count), worst);
+        }
+
+        #[test]
+        fn a_selection_from_many_agrees_with_a_full_sort(seed: u64, count in 0usize..3000, coarse: bool) {
+            let drawn = (0..3000).map(|i| crate::rng::at(seed, i) as u32);
+            let scores: Vec<f32> = drawn.map(|bits| if coarse { (bits % 7) as f32 } else { f32::from_bits(bits) }).collect();
+            let mut order: Vec<u32> = (0..scores.len() as u32).collect();
+            order.sort_by_key(|&entry| Reverse(rank(scores[entry as usize])));
+            let (best, rest) = order.split_at_mut(count);
+            best.sort_unstable();
+            prop_assert_eq!(&largest(&scores, count)[..], &*best);
+            rest.sort_unstable();
+            prop_assert_eq!(&smallest(&scores, scores.len() - count)[..], &*rest);
         }
 
         #[test]

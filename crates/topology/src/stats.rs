@@ -58,18 +58,21 @@ pub struct DeadChannels {
 }
 
 impl DeadChannels {
-    /// Counts them in a tensor of `shape`, `[O, I, KH, KW]` or `[O, I]`, with the given active positions.
+    /// Counts them in a tensor of `shape`, `[O, I, KH, KW]` or `[O, I]`, with the given active positions, sorted.
     ///
     /// # Panics
     /// If a position is outside the tensor.
     pub fn of(shape: &[usize], active: &[u32]) -> DeadChannels {
         let [outputs, inputs] = [shape[0], shape[1]];
-        let kernel: usize = shape[2..].iter().product();
+        let kernel = shape[2..].iter().product::<usize>() as u32;
         let (mut writes, mut read) = (vec![false; outputs], vec![false; inputs]);
+        let (mut output, mut first) = (0, 0);
         for &position in active {
-            let filter = position as usize / kernel;
-            writes[filter / inputs] = true;
-            read[filter % inputs] = true;
+            while position - first >= inputs as u32 * kernel {
+                (output, first) = (output + 1, first + inputs as u32 * kernel);
+            }
+            writes[output] = true;
+            read[((position - first) / kernel) as usize] = true;
         }
         let dead = |alive: &[bool]| alive.iter().filter(|&&alive| !alive).count();
         DeadChannels { outputs: dead(&writes), inputs: dead(&read) }
@@ -134,9 +137,7 @@ impl TopologyStats {
     /// Notes that every position of a layer was probed.
     pub fn inspect_all(&mut self, layer: usize) {
         let state = &mut self.layers[layer];
-        (0..state.len as u32).for_each(|position| {
-            state.inspected.insert(position);
-        });
+        state.inspected.insert_below(state.len);
     }
 
     /// Counts a decision, of which `changes` are the layers' parts; a refused one (all empty) does not count.

@@ -13,6 +13,7 @@ use bidst_kernels::{
 pub(crate) use plans::{Backward, Forward};
 use std::mem::take;
 use std::ops::Range;
+use std::time::Instant;
 
 /// A convolution with its kernels.
 pub(crate) struct Conv {
@@ -97,9 +98,12 @@ impl Conv {
         unit * self.unit..(unit + 1) * self.unit
     }
 
-    fn follow_pattern(&mut self, weight: &SparseTensor) {
+    fn follow_pattern(&mut self, state: &mut State) {
+        let weight = &state.weights[self.plan.weight];
         if self.version != weight.version {
+            let start = Instant::now();
             self.replan(weight);
+            state.rebuild += start.elapsed();
         }
     }
 
@@ -112,7 +116,7 @@ impl Conv {
     }
 
     pub fn forward(&mut self, state: &mut State, workers: &mut Workers) {
-        self.follow_pattern(&state.weights[self.plan.weight]);
+        self.follow_pattern(state);
         self.forward.refresh(&state.weights[self.plan.weight], &mut state.dense_weights);
         workers.reserve(self.forward.scratch_len());
         let (plan, shape) = (&self.plan, &self.plan.shape);
@@ -154,6 +158,7 @@ impl Conv {
     pub fn backward(&mut self, state: &mut State, workers: &mut Workers) {
         let Some((value, branch)) = state.reader_of(self.plan.output) else { return };
         let (probed, share) = self.probed_units(state);
+        self.follow_probe(state);
         let (scratch, entries) = self.prepare_backward(&state.weights[self.plan.weight], &mut state.dense_weights);
         workers.reserve(scratch);
         let plan = &self.plan;
@@ -204,9 +209,8 @@ impl Conv {
         self.bias_gradient(state, value, branch);
     }
 
-    /// Brings the backward plans up to date; returns the scratch they need and the most sums that a unit leaves.
+    /// Takes the weights into the backward plans; returns the scratch they need and the most sums that a unit leaves.
     fn prepare_backward(&mut self, weight: &SparseTensor, buffer: &mut Vec<f32>) -> (usize, usize) {
-        self.follow_probe(weight);
         self.backward.refresh(weight, buffer);
         let (scratch, sums) = (self.backward.scratch_len(), self.backward.sums(weight));
         match &mut self.probe {
@@ -228,15 +232,17 @@ impl Conv {
         (probed, images as f32 / state.images as f32)
     }
 
-    fn follow_probe(&mut self, weight: &SparseTensor) {
-        let (shape, unit) = (self.plan.shape, self.unit);
+    fn follow_probe(&mut self, state: &mut State) {
+        let (shape, unit, weight) = (self.plan.shape, self.unit, &state.weights[self.plan.weight]);
         match (&weight.probe, &self.probe) {
             _ if !matches!(self.backward, Backward::Sparse(_)) => {}
             (Probe::Candidates(new), ProbePlan::Candidates { positions, .. }) if new == positions => {}
             (Probe::Candidates(new), _) => {
+                let start = Instant::now();
                 let pattern = Pattern { active: weight.index(), candidates: new };
                 let backward = BackwardPlan::new(shape, unit, pattern);
                 self.probe = ProbePlan::Candidates { positions: new.clone(), backward };
+                state.rebuild += start.elapsed();
             }
             (Probe::Dense, ProbePlan::Dense(_)) => {}
             (Probe::Dense, _) => self.probe = ProbePlan::Dense(DenseBackwardPlan::new(shape, unit)),

@@ -41,17 +41,14 @@ pub(super) struct Tap {
 
 impl Stream {
     /// Sorts the positions of `pattern` by `place`, which gives list and lane offset, keeping index order in lists.
+    ///
+    /// Both must be sums of something that depends on the output channel, on the input channel, and on the rest.
     pub fn new(shape: &ConvShape, pattern: Pattern<'_>, lists: usize, place: impl Fn(Tap) -> (usize, usize)) -> Stream {
-        let positions = || {
-            let active = pattern.active.iter().enumerate();
-            let candidates = pattern.candidates.iter().enumerate().map(|(i, at)| (i + pattern.active.len(), at));
-            active.chain(candidates).map(|(source, &at)| {
-                let (list, offset) = place(tap(shape, at as usize));
-                (source, list, u32::try_from(offset * LANES).expect("a packed band is small"))
-            })
-        };
+        let parts = [(pattern.active, 0), (pattern.candidates, pattern.active.len())];
         let mut starts = vec![0u32; lists + 1];
-        positions().for_each(|(_, list, _)| starts[list + 1] += 1);
+        for (positions, _) in parts {
+            for_each_place(shape, positions, &place, |_, list, _| starts[list + 1] += 1);
+        }
         for list in 0..lists {
             starts[list + 1] += starts[list];
         }
@@ -59,11 +56,13 @@ impl Stream {
         let mut next = starts.clone();
         let mut entries = vec![Entry { weight: 0.0, offset: 0 }; count];
         let mut sources = vec![0; count];
-        for (source, list, offset) in positions() {
-            let at = next[list] as usize;
-            next[list] += 1;
-            entries[at].offset = offset;
-            sources[at] = source as u32;
+        for (positions, first) in parts {
+            for_each_place(shape, positions, &place, |i, list, offset| {
+                let at = next[list] as usize;
+                next[list] += 1;
+                entries[at].offset = offset;
+                sources[at] = (first + i) as u32;
+            });
         }
         Stream { starts, entries, source: sources }
     }
@@ -89,13 +88,38 @@ impl Stream {
     }
 }
 
-fn tap(shape: &ConvShape, index: usize) -> Tap {
-    let [height, width] = shape.kernel;
-    let inputs = shape.group_inputs();
-    let (column, rest) = (index % width, index / width);
-    let (row, rest) = (rest % height, rest / height);
-    let (input, output) = (rest % inputs, rest / inputs);
-    assert!(output < shape.output.channels, "weight index {index} lies outside {shape:?}");
-    let group = output / (shape.output.channels / shape.groups);
-    Tap { output, input: group * inputs + input, row, column }
+/// Visits sorted flat positions in order, each as its number, its list, and its offset in floats.
+///
+/// Places are looked up: taking every index apart by division would take longer than the rest of a decision.
+fn for_each_place(
+    shape: &ConvShape,
+    positions: &[u32],
+    place: impl Fn(Tap) -> (usize, usize),
+    mut visit: impl FnMut(usize, usize, u32),
+) {
+    assert!(positions.last().is_none_or(|&last| (last as usize) < shape.weight_len()), "positions outside {shape:?}");
+    let (inputs, [height, width]) = (shape.group_inputs(), shape.kernel);
+    let (row_len, outputs) = (inputs * height * width, shape.output.channels / shape.groups);
+    let in_floats = |offset: usize| u32::try_from(offset * LANES).expect("a packed band is small");
+    let mut places = Vec::with_capacity(row_len);
+    let mut i = 0;
+    for output in 0..shape.output.channels {
+        let first_input = output / outputs * inputs;
+        let at = |input, row, column| place(Tap { output, input: first_input + input, row, column });
+        let here = at(0, 0, 0);
+        if output % outputs == 0 {
+            let taps: Vec<_> = (0..height * width).map(|tap| at(0, tap / width, tap % width)).collect();
+            places.clear();
+            for input in 0..inputs {
+                let channel = at(input, 0, 0);
+                places.extend(taps.iter().map(|tap| (channel.0 + tap.0 - here.0, channel.1 + tap.1 - here.1)));
+            }
+        }
+        let (origin, first) = (places[0], (output * row_len) as u32);
+        while let Some(&(list, offset)) = positions.get(i).and_then(|&at| places.get((at - first) as usize)) {
+            visit(i, list + here.0 - origin.0, in_floats(offset + here.1 - origin.1));
+            i += 1;
+        }
+    }
+    assert_eq!(i, positions.len(), "positions must be sorted");
 }

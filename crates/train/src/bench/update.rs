@@ -35,13 +35,20 @@ pub struct UpdateCost {
     pub select_s: Option<f64>,
     /// Checking and applying the change: patterns, values and momentum.
     pub apply_s: Option<f64>,
+    /// Rebuilding the kernels' index streams, in the step after it.
+    pub rebuild_s: Option<f64>,
     /// Extra of the whole step with the decision, gradients at zeros and selection included.
     pub decision_s: Option<f64>,
-    /// Extra of the first step after it, in which the kernels' index streams are rebuilt.
+    /// Extra of the first step after it, the rebuilding included.
     pub after_s: Option<f64>,
 }
 
 impl UpdateCost {
+    /// Seconds that a decision itself takes: scores, selection, the change, and new index streams.
+    pub fn itself_s(&self) -> Option<f64> {
+        Some(self.select_s? + self.apply_s? + self.rebuild_s.unwrap_or(0.0))
+    }
+
     /// Extra seconds of a decision and the step after it.
     pub fn of_a_decision_s(&self) -> f64 {
         self.decision_s.unwrap_or(0.0) + self.after_s.unwrap_or(0.0)
@@ -112,6 +119,7 @@ struct Samples {
     decision: Vec<f64>,
     select: Vec<f64>,
     apply: Vec<f64>,
+    rebuild: Vec<f64>,
     after: Vec<f64>,
     /// Weights moved by all decisions.
     moved: usize,
@@ -180,7 +188,10 @@ impl Run {
                 let moved = |layer: &DecisionRecord| layer.dropped.max(layer.grown) + layer.reset;
                 samples.moved += changes.iter().map(moved).sum::<usize>();
             }
-            (false, true, _) => samples.after.push(extra),
+            (false, true, _) => {
+                samples.after.push(extra);
+                samples.rebuild.push(self.moving.trainer.network().timings().rebuild.as_secs_f64());
+            }
             (false, false, true) => samples.probe.push(extra),
             (false, false, false) => samples.plain.push(extra),
         }
@@ -204,6 +215,7 @@ impl Samples {
             probe_s: seen(self.probe),
             select_s: seen(self.select),
             apply_s: seen(self.apply),
+            rebuild_s: seen(self.rebuild),
             decision_s: seen(self.decision),
             after_s: seen(self.after),
         }
@@ -255,6 +267,7 @@ mod tests {
             probe_s: Some(0.1),
             select_s: None,
             apply_s: None,
+            rebuild_s: None,
             decision_s: Some(0.4),
             after_s: Some(0.125),
         };

@@ -68,6 +68,8 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         "probed",
         "select",
         "apply",
+        "rebuild",
+        "itself",
         "decision",
         "next",
         "steps",
@@ -82,7 +84,8 @@ const LEGEND: &str = "\
 every     steps from one decision to the next
 moved     weights that a decision replaced
 between   extra of a step between decisions; probed: share of those with gradients at zeros
-select    scores and selection; apply: patterns, values and momentum (on the wall)
+select    scores and selection; apply: patterns, values and momentum; rebuild: the kernels' index streams, in the next step
+itself    the sum of these three (all on the wall)
 decision  extra of the whole step of a decision; next: extra of the step after it
 steps     decision and next, in steps of a static pattern
 overhead  all extra, averaged over all steps, of a static step";
@@ -139,6 +142,8 @@ fn text_row(name: &str, cost: &UpdateCost) -> Vec<String> {
         percent(cost.probing),
         or_dash(cost.select_s),
         or_dash(cost.apply_s),
+        or_dash(cost.rebuild_s),
+        or_dash(cost.itself_s()),
         or_dash(cost.decision_s),
         or_dash(cost.after_s),
         format!("{:.2}", cost.of_a_decision_s() / cost.static_s),
@@ -159,6 +164,8 @@ fn json_row(name: &str, cost: &UpdateCost) -> Value {
         "probe_extra_ms": ms(cost.probe_s),
         "select_ms": ms(cost.select_s),
         "apply_ms": ms(cost.apply_s),
+        "rebuild_ms": ms(cost.rebuild_s),
+        "itself_ms": ms(cost.itself_s()),
         "decision_extra_ms": ms(cost.decision_s),
         "next_step_extra_ms": ms(cost.after_s),
         "decision_in_steps": cost.of_a_decision_s() / cost.static_s,

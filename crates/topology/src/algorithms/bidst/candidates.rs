@@ -24,60 +24,61 @@ pub(super) fn draw(
             select::random_inactive(&mut streams.stream(Purpose::Candidates, layer as u64, step), len, active, wanted)
         }
         CandidateRule::Rotating => {
-            let order = Permutation::new(len, streams.key(Purpose::Candidates, layer as u64, 0));
-            next_in_order(&order, &BitSet::of(len, active), wanted, cursor)
+            let order = Permutation::over(len, streams.key(Purpose::Candidates, layer as u64, 0));
+            next_in_order(&order, &BitSet::all_but(active, len, order.len()), wanted, cursor)
         }
     }
 }
 
-/// The next `wanted` inactive positions in `order` from `cursor` on, going round. `wanted` must not exceed what there is.
-fn next_in_order(order: &Permutation, active: &BitSet, wanted: usize, cursor: &mut u64) -> Vec<u32> {
-    let mut found = BitSet::new(order.len as usize);
+/// The next `wanted` of the `open` positions in `order` from `cursor` on, going round. There must be as many.
+///
+/// Closed positions are passed over without a branch: which they are cannot be predicted.
+fn next_in_order(order: &Permutation, open: &BitSet, wanted: usize, cursor: &mut u64) -> Vec<u32> {
+    let mut found = BitSet::new(order.len());
     let mut missing = wanted;
     while missing > 0 {
-        let position = order.at(*cursor % order.len) as u32;
-        *cursor = (*cursor + 1) % order.len;
-        if !active.contains(position) && found.insert(position) {
-            missing -= 1;
-        }
+        *cursor %= order.len() as u64;
+        missing -= usize::from(found.insert_if_in(open, order.at(*cursor) as u32));
+        *cursor += 1;
     }
     found.to_sorted()
 }
 
-/// A pseudo-random order of 0..len that is stored nowhere: a four-round Feistel network over the next power of two,
-/// applied again until it lands below `len` (cycle walking, Black and Rogaway 2002).
+/// A pseudo-random order of the numbers below a power of two that is stored nowhere: a Feistel network whose rounds are
+/// multiplicative hashes.
 struct Permutation {
-    len: u64,
     low: u32,
     high: u32,
-    key: u64,
+    /// Two rounds for each half.
+    keys: [[u64; 2]; 2],
 }
 
 impl Permutation {
-    fn new(len: usize, key: u64) -> Self {
+    /// Over the smallest power of two that is not below `len`.
+    fn over(len: usize, key: u64) -> Self {
         let bits = (len.max(2) as u64).next_power_of_two().trailing_zeros();
-        Self { len: len as u64, low: bits / 2, high: bits - bits / 2, key }
+        let keys = [[0, 1], [2, 3]].map(|rounds| rounds.map(|round| rng::at(key, round)));
+        Self { low: bits / 2, high: bits - bits / 2, keys }
     }
 
-    /// The position at place `index` < len.
+    fn len(&self) -> usize {
+        1 << (self.low + self.high)
+    }
+
+    /// The number at place `index` < `len`.
     fn at(&self, index: u64) -> u64 {
-        let mut value = index;
-        loop {
-            value = self.mix(value);
-            if value < self.len {
-                return value;
-            }
-        }
-    }
-
-    fn mix(&self, value: u64) -> u64 {
-        let (mut low, mut high) = (value & mask(self.low), value >> self.low);
-        for round in 0..2 {
-            high ^= rng::at(self.key, low << 2 | round << 1) & mask(self.high);
-            low ^= rng::at(self.key, high << 2 | round << 1 | 1) & mask(self.low);
+        let (mut low, mut high) = (index & mask(self.low), index >> self.low);
+        for [of_high, of_low] in self.keys {
+            high ^= hash(of_high, low) & mask(self.high);
+            low ^= hash(of_low, high) & mask(self.low);
         }
         high << self.low | low
     }
+}
+
+/// The upper half of a product that every bit of `value` and `key` goes into (Fibonacci hashing).
+fn hash(key: u64, value: u64) -> u64 {
+    (value ^ key).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32
 }
 
 fn mask(bits: u32) -> u64 {
@@ -108,9 +109,10 @@ mod tests {
     proptest! {
         #[test]
         fn the_order_is_a_permutation(len in 1usize..700, key: u64) {
-            let order = Permutation::new(len, key);
-            let mut seen = BitSet::new(len);
-            prop_assert!((0..len as u64).all(|index| seen.insert(order.at(index) as u32)));
+            let order = Permutation::over(len, key);
+            let mut seen = BitSet::new(order.len());
+            prop_assert!(order.len() >= len);
+            prop_assert!((0..order.len() as u64).all(|index| seen.insert(order.at(index) as u32)));
         }
 
         #[test]
