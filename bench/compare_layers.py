@@ -24,7 +24,7 @@ SHAPES = [
     "1024x1024",
 ]
 # Images in a batch; fewer where they are large.
-BATCH, SMALL_BATCH, LARGE_SIDE = 128, 8, 56
+BATCH, SMALL_BATCH, LARGE_SIDE = 128, 16, 56
 # Densities of the tables, and those at which the crossover with dense is looked for.
 DENSITIES = [0.2, 0.1, 0.05, 0.02]
 CROSSOVER = [0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]

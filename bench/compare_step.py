@@ -9,6 +9,7 @@ Needs a Python with torch (and numpy for the layers) and a release build of bids
 and how to read it.
 """
 import argparse
+import itertools
 import os
 import statistics
 import sys
@@ -24,7 +25,7 @@ MODELS = {
     "resnet32-w2": ("resnet32", 2.0, 128, 32),
     "vgg19": ("vgg19", 1.0, 128, 32),
     "mobilenet-v2": ("mobilenet-v2", 1.0, 128, 32),
-    "resnet50": ("resnet50", 1.0, 8, 224),
+    "resnet50": ("resnet50", 1.0, 16, 224),
 }
 LAYOUTS = {"fp32 channels_last": "channels_last", "fp32 NCHW": "NCHW"}
 
@@ -43,11 +44,13 @@ class Side:
         return statistics.median(self.rounds)
 
 
-def ours(args, model, sparsity):
+def ours(args, model, sparsity, activations):
     name, width, batch, _ = MODELS[model]
     work = ["--model", name, "--width", str(width), "--batch-size", str(batch), "--threads", str(len(args.cores))]
     pattern = ["--sparsity", str(sparsity), "--distribution", "uniform"] if sparsity else ["--algorithm", "dense"]
-    result = run([args.bidst, "bench", "step", *work, *pattern, "--steps", str(args.steps), "--json"], args.cores)
+    storage = ["--set", f"engine.activations={activations}"]
+    measure = ["--steps", str(args.steps), "--json"]
+    result = run([args.bidst, "bench", "step", *work, *pattern, *storage, *measure], args.cores)
     time = result["median_cpu_ms"] if len(args.cores) == 1 else None
     return time or result["median_ms"], result
 
@@ -88,9 +91,10 @@ def compare(args, model):
             except RuntimeError as error:
                 failed[name] = str(error)
                 progress(failed[name])
-        for sparsity in args.sparsities:
-            time, result = ours(args, model, sparsity)
-            sparse.setdefault(sparsity, Side()).add(time, result["peak_rss_mb"])
+        for row in itertools.product(args.activations, args.sparsities):
+            activations, sparsity = row
+            time, result = ours(args, model, sparsity, activations)
+            sparse.setdefault(row, Side()).add(time, result["peak_rss_mb"])
             params["bidst"] = result["params"]
         if params["PyTorch"] != params["bidst"]:
             raise SystemExit(f"{model}: not the same network, {params} parameters")
@@ -107,7 +111,9 @@ def section(args, model):
     for key, side in {**dense, **sparse}.items():
         title = f"PyTorch, dense, {key}"
         if key in sparse:
-            title = f"**bidst, {100 * key:g}% zeros**" if key else "bidst, dense"
+            activations, sparsity = key
+            storage = "" if activations == "f32" else f", activations stored as {activations}"
+            title = f"**bidst, {100 * sparsity:g}% zeros**{storage}" if sparsity else f"bidst, dense{storage}"
         spread = f"{side.middle():.1f} ({min(side.rounds):.1f}–{max(side.rounds):.1f})"
         ratios = [f"{dense[mode].middle() / side.middle():.2f}" for mode in columns]
         rows.append([title, spread, *ratios, f"{side.peak_rss_mb:.0f}"])
@@ -123,7 +129,8 @@ def step_report(args):
         f"Medians of {clock} over {args.rounds} rounds in turn, each the median of {args.steps} steps; in brackets the "
         "fastest and the slowest round. Columns with × say how many times faster than that way of running PyTorch.",
         "A step is forward, cross-entropy, backward and SGD with momentum and weight decay, on random data with 10 "
-        "classes. Sparsity is uniform over the layers that bidst sparsifies by default; the others are dense.",
+        "classes. Sparsity is uniform over the layers that bidst sparsifies by default; the others are dense. Arithmetic of "
+        "bidst is fp32 whatever activations are stored as.",
     ]
     head = f"# Training steps of bidst and PyTorch, {len(args.cores)} thread(s)\n"
     about = circumstances(args.bidst, args.cores, sections[0][1], notes)
@@ -140,6 +147,7 @@ def parse():
     parser.add_argument("--cores", type=numbers(int), default=[0], help="cores to run on, one thread each")
     parser.add_argument("--models", type=numbers(str), default=list(MODELS), help="of " + ",".join(MODELS))
     parser.add_argument("--sparsities", type=numbers(float), default=[0.8, 0.9, 0.95, 0.98], help="0 is dense")
+    parser.add_argument("--activations", type=numbers(str), default=["f32", "bf16"], help="what ours are stored as")
     parser.add_argument("--no-compile", action="store_true", help="leave torch.compile out")
     shapes = compare_layers.SHAPES
     parser.add_argument("--shapes", type=numbers(str), default=shapes, help="layers, as `bidst bench conv` takes them")
