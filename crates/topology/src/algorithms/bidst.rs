@@ -36,24 +36,28 @@
 //! * *Growth* starts at 0 with zero momentum, unless `stored_weights` keeps a dense θ, which form A needs to grow at all.
 //!   Stored values are what a position had when it was dropped, at first random of the layer's scale; they do not decay.
 //! * *Relaxation* is straight-through; optional Gumbel noise enters at decisions only.
+//!
+//! Here are the scores and the order of a decision. `scoring` makes ψ of a window, `decide` makes a change of ψ.
 
 mod candidates;
 mod controls;
+mod decide;
 #[cfg(test)]
 mod hypergradient;
 mod layer;
 mod noise;
 mod options;
+mod scoring;
 mod window;
 
+pub use options::{Allocation, CandidateRule, Flag, ImplicitForm, Params, Score};
+
 use super::{AlgorithmError, Card, Require};
-use crate::rng::{Purpose, Streams};
-use crate::schedule::{self, DropFraction, DropSchedule, Times};
-use crate::select::{self, Offer, Swaps};
+use crate::rng::Streams;
+use crate::schedule::{DropFraction, Times};
 use crate::start;
 use crate::state::{self, State, StateError};
 use crate::{Algorithm, Budget, Change, Context, LayerView, Needs, Probe};
-use serde::{Deserialize, Serialize};
 use layer::Layer;
 use options::Settled;
 use window::Evidence;
@@ -66,176 +70,6 @@ pub const CARD: Card<Params> = Card {
     dense: false,
     start: start::allotted,
 };
-
-/// Options of BiDST. Those without a value take it from the run.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Params {
-    /// What positions are compared by. Default `curvature`.
-    pub score: Score,
-    /// Implicit term at inactive positions: `A` (none) or `B`. Only `bilevel` and `literal` know A. Default `B`.
-    pub implicit_form: ImplicitForm,
-    /// Coefficient c of the implicit term of `bilevel` and `literal`; 0 switches it off. Default 1/`lambda`.
-    pub implicit_coef: Option<f64>,
-    /// λ of the lower level, as the scores see it. Default: the weight decay.
-    pub lambda: Option<f64>,
-    /// Whether gradients are averaged over the window before they are squared. Default true.
-    pub average: bool,
-    /// Whether active weights are taken to be where the lower level leaves them, g = −λθ, instead of by their measured
-    /// gradients, whose noise drowns the direct term θ·g (`curvature` only). Default true there.
-    pub stationary: Option<bool>,
-    /// Whether the noise of the averaged gradient, h/(batch size · window), is taken off its square before a candidate is
-    /// compared, so that no signal counts as no evidence (`curvature` with averaging only). Default true there.
-    pub debias: Option<bool>,
-    /// Steps before a decision in which candidates are probed. Default min(update interval, 100).
-    pub window: Option<u64>,
-    /// Which inactive positions are scored: `rotating`, `random` or `all`. Default `rotating`; `all` for `literal`.
-    pub candidates: Option<CandidateRule>,
-    /// Candidates per non-zero (κ). Default 1.
-    pub candidate_ratio: f64,
-    /// Share of the batch on which candidates' gradients are computed. Default 1.
-    pub probe_share: f32,
-    /// Whether layers keep their number of non-zeros (`layer`) or compete (`global`, `curvature` only). Default `layer`.
-    pub allocation: Allocation,
-    /// Share of its first non-zeros that a layer keeps when layers compete. Default 0.3.
-    pub layer_floor: f64,
-    /// Flag F, when the topology follows the scores. Default `interval+drift`.
-    pub flag: Flag,
-    /// Steps from one decision to the next. Default: the steps of an epoch, in short runs at most 1/40 of all steps,
-    /// rounded up.
-    pub update_interval: Option<u64>,
-    /// Share of the top-k that must lie outside the mask for a decision to be taken. Default 0.05.
-    pub drift: f64,
-    /// Decisions of the flag `budget`. Default 24.
-    pub decisions: u64,
-    /// Share of the run after which the mask is frozen. Default 0.75.
-    pub stop: f64,
-    /// Largest share of the non-zeros replaced by the first decision. Default 0.3.
-    pub drop_fraction: f64,
-    /// How that share falls: `constant`, `cosine` or `step`. Default `cosine`.
-    pub drop_schedule: DropSchedule,
-    /// Whether a pair is swapped only if the candidate's score is higher; otherwise decisions fill their cap with any
-    /// candidate that has evidence. Default true.
-    pub hysteresis: bool,
-    /// First temperature τ of the Gumbel noise, in standard deviations of the active scores; falls to 0 along a
-    /// cosine. Default 0: no noise.
-    pub temperature: f64,
-    /// Share of a score that survives a decision (or a step, for `literal`). Default 0; 1 for `literal`.
-    pub rho_psi: Option<f64>,
-    /// Step size of the scores (β). Default 1.
-    pub beta: f64,
-    /// Whether inactive positions keep a value to come back with (`bilevel` and `literal`; dense). Default false.
-    pub stored_weights: bool,
-}
-
-/// What positions are compared by; the formulas are in the [module's head](self).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Score {
-    /// Change of the loss to second order, curvature per layer from the Fisher diagonal.
-    #[default]
-    Curvature,
-    /// Eq. 11 on gradients averaged over the window.
-    Bilevel,
-    /// Its drift at a lower-level optimum.
-    FixedPoint,
-    /// Eq. 11 on minibatch gradients, in every step and at every position.
-    Literal,
-    /// Control: drop by magnitude, grow by |ḡ| without comparison. With all candidates and a window of 1 it is RigL.
-    Gradient,
-    /// Control: drop by magnitude, grow random candidates. With all candidates it is SET.
-    Random,
-}
-
-impl Score {
-    fn is_control(self) -> bool {
-        matches!(self, Self::Gradient | Self::Random)
-    }
-}
-
-/// The implicit term at inactive positions.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum ImplicitForm {
-    /// The chain rule: none.
-    A,
-    /// The published closed form: −c·g².
-    #[default]
-    B,
-}
-
-/// Which inactive positions are scored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum CandidateRule {
-    /// The next ones of a fixed random order, so that every position has its turn.
-    Rotating,
-    /// Uniformly random ones.
-    Random,
-    /// All of them: a dense gradient.
-    All,
-}
-
-/// What competes for the non-zeros.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Allocation {
-    /// The positions of a layer.
-    #[default]
-    Layer,
-    /// The positions of all layers.
-    Global,
-}
-
-/// When the topology follows the scores.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Flag {
-    /// Every update interval.
-    #[serde(rename = "interval")]
-    Interval,
-    /// At the end of any window, if enough of the top-k lies outside the mask.
-    #[serde(rename = "drift")]
-    Drift,
-    /// Every update interval, if enough of the top-k lies outside the mask. The uncapped top-k counts; the cap falls
-    /// to 0 and would switch the flag off by itself.
-    #[default]
-    #[serde(rename = "interval+drift")]
-    IntervalAndDrift,
-    /// A fixed number of decisions, more densely early.
-    #[serde(rename = "budget")]
-    Budget,
-}
-
-impl Default for Params {
-    fn default() -> Self {
-        Self {
-            score: Score::Curvature,
-            implicit_form: ImplicitForm::B,
-            implicit_coef: None,
-            lambda: None,
-            average: true,
-            stationary: None,
-            debias: None,
-            window: None,
-            candidates: None,
-            candidate_ratio: 1.0,
-            probe_share: 1.0,
-            allocation: Allocation::Layer,
-            layer_floor: 0.3,
-            flag: Flag::IntervalAndDrift,
-            update_interval: None,
-            drift: 0.05,
-            decisions: 24,
-            stop: 0.75,
-            drop_fraction: 0.3,
-            drop_schedule: DropSchedule::Cosine,
-            hysteresis: true,
-            temperature: 0.0,
-            rho_psi: None,
-            beta: 1.0,
-            stored_weights: false,
-        }
-    }
-}
 
 /// The scores as formulas of one position. `theta` is the weight (at a candidate the stored one, or 0), `h` the layer's
 /// curvature.
@@ -354,145 +188,6 @@ impl Bidst {
             params,
         })
     }
-
-    /// Candidates per layer of `nnz` non-zeros, before what there is limits them.
-    fn wanted(&self, nnz: usize) -> usize {
-        (self.params.candidate_ratio * nnz as f64).round() as usize
-    }
-
-    /// Draws candidates for the next window; after the last decision, frees everything.
-    fn draw(&mut self, step: u64, layer: usize, active: &[u32]) {
-        let wanted = self.wanted(active.len());
-        let state = &mut self.layers[layer];
-        if self.times.next(step + 1).is_some() {
-            state.draw(self.candidate_rule, &self.streams, (layer, step), active, wanted);
-        } else {
-            state.free();
-        }
-    }
-
-    /// What needs the first mask and weights, in the first step.
-    fn start(&mut self, step: u64, views: &[LayerView<'_>]) {
-        self.started = true;
-        for (layer, view) in views.iter().enumerate() {
-            self.draw(step, layer, view.active);
-            let state = &mut self.layers[layer];
-            if self.params.stored_weights {
-                state.store_random(layer, view, &self.streams);
-            }
-            if self.params.score == Score::Literal {
-                // ψ₀ is the first mask itself.
-                state.psi = vec![0.0; state.len];
-                view.active.iter().for_each(|&position| state.psi[position as usize] = 1.0);
-            }
-        }
-    }
-
-    /// Eq. 11 at every position of one layer.
-    fn literal_step(&mut self, layer: usize, view: &LayerView<'_>, gradients: &[f32]) {
-        let state = &mut self.layers[layer];
-        let (rho, beta) = (self.rho_psi, self.params.beta);
-        let mut active = view.active.iter().zip(view.weights).peekable();
-        for (position, (psi, &g)) in state.psi.iter_mut().zip(gradients).enumerate() {
-            let gradient = Evidence { mean: g.into(), square: f64::from(g) * f64::from(g) };
-            let descent = match active.next_if(|(p, _)| **p as usize == position) {
-                Some((_, &theta)) => self.rule.keep(theta.into(), gradient, 0.0),
-                None => {
-                    let theta = state.stored.get(position).copied().unwrap_or(0.0);
-                    self.rule.grow(theta.into(), gradient, 0.0)
-                }
-            };
-            *psi = (rho * f64::from(*psi) + beta * descent) as f32;
-        }
-    }
-
-    /// ψ of one layer, before noise.
-    fn scores(&mut self, layer: usize, view: &LayerView<'_>) -> Scores {
-        let state = &mut self.layers[layer];
-        if self.params.score == Score::Literal {
-            let of = |positions| if state.psi.is_empty() { Vec::new() } else { select::pick(&state.psi, positions) };
-            return Scores { keep: of(view.active), grow: of(&state.candidates) };
-        }
-        let window = &state.window;
-        let (samples, h, beta) = (window.samples, window.curvature(self.batch_size), self.params.beta);
-        let active = view.weights.iter().zip(window.active.evidence(samples));
-        let mut keep: Vec<f32> =
-            active.map(|(&theta, gradient)| (beta * self.rule.keep(theta.into(), gradient, h)) as f32).collect();
-        let noise = if self.debias { h / (self.batch_size as f64 * samples as f64) } else { 0.0 };
-        let candidates = state.candidates.iter().zip(window.candidates.evidence(samples));
-        let grow = candidates.map(|(&position, gradient)| {
-            let gradient = Evidence { square: gradient.square - noise, ..gradient };
-            (beta * self.rule.grow(state.stored_at(position), gradient, h)) as f32
-        });
-        let grow = grow.collect();
-        if self.rho_psi > 0.0 {
-            state.psi.resize(keep.len(), 0.0);
-            keep.iter_mut().zip(&state.psi).for_each(|(score, &psi)| *score += self.rho_psi as f32 * psi);
-        }
-        Scores { keep, grow }
-    }
-
-    /// The scores that enter a decision: with noise or, without, less the candidates that have no evidence.
-    fn race(&self, step: u64, layer: usize, view: &LayerView<'_>, scores: &Scores) -> Scores {
-        let mut race = scores.clone();
-        let tau = self.params.temperature * schedule::cosine(step, self.fraction.end);
-        if tau > 0.0 {
-            let key = self.streams.key(Purpose::Gumbel, layer as u64, step);
-            race.add_noise(tau, key, view.active, &self.layers[layer].candidates);
-        } else if !self.params.score.is_control() {
-            race.grow.iter_mut().filter(|score| **score <= 0.0).for_each(|score| *score = f32::NAN);
-        }
-        race
-    }
-
-    /// Non-zeros below which competition between layers may not push a layer.
-    fn floor(&self, layer: &Layer) -> usize {
-        (self.params.layer_floor * layer.nnz as f64).ceil() as usize
-    }
-
-    /// The rule: capped swaps of the worst active positions for the best candidates, per layer or between layers.
-    fn compete(&self, step: u64, views: &[LayerView<'_>], race: &[Scores]) -> Vec<Change> {
-        let worth =
-            |grow: f32, keep: f32| if self.params.hysteresis { select::better(grow, keep) } else { !grow.is_nan() };
-        let offers = race.iter().zip(&self.layers).map(|(Scores { keep, grow }, layer)| {
-            let cap = self.fraction.count(step, keep.len());
-            Offer { keep, grow, cap, floor: self.floor(layer) }
-        });
-        let swaps: Vec<Swaps> = match self.params.allocation {
-            Allocation::Layer => offers.map(|o| select::exchange(o.keep, o.grow, o.cap, worth)).collect(),
-            Allocation::Global => select::exchange_between(&offers.collect::<Vec<_>>(), worth),
-        };
-        let changes = swaps.iter().zip(views).zip(&self.layers).map(|((swaps, view), layer)| Change {
-            dropped: select::pick(view.active, &swaps.dropped),
-            grown: select::pick(&layer.candidates, &swaps.grown),
-            ..Change::default()
-        });
-        changes.collect()
-    }
-
-    /// Flag F: whether enough of the top-k lies outside the mask. The capped swaps are a part of that.
-    fn accepts(&self, changes: &[Change], race: &[Scores]) -> bool {
-        if !matches!(self.params.flag, Flag::Drift | Flag::IntervalAndDrift) {
-            return true;
-        }
-        let nnz: usize = race.iter().map(|layer| layer.keep.len()).sum();
-        let enough = |outside: usize| outside as f64 >= self.params.drift * nnz as f64;
-        let swaps = changes.iter().map(|change| change.grown.len()).sum();
-        enough(swaps) || (!self.params.score.is_control() && enough(self.outside(race)))
-    }
-
-    /// How many of the uncapped top-k lie outside the mask.
-    fn outside(&self, race: &[Scores]) -> usize {
-        match self.params.allocation {
-            Allocation::Layer => race.iter().map(|layer| select::intruders(&layer.keep, &layer.grow)).sum(),
-            Allocation::Global => {
-                let keep: Vec<f32> = race.iter().flat_map(|layer| &layer.keep).copied().collect();
-                let grow: Vec<f32> = race.iter().flat_map(|layer| &layer.grow).copied().collect();
-                select::intruders(&keep, &grow)
-            }
-        }
-    }
-
 }
 
 impl Algorithm for Bidst {
@@ -598,11 +293,8 @@ mod tests {
     use super::*;
     use crate::LayerSpec;
 
-    fn refusal(options: &str) -> String {
-        built(options, 5e-4).err().map_or_else(|| panic!("`{options}` was accepted"), |error| error.to_string())
-    }
-
-    fn built(options: &str, weight_decay: f32) -> Result<Bidst, AlgorithmError> {
+    /// On one layer of a hundred positions, in a run of 4000 steps.
+    pub(super) fn built(options: &str, weight_decay: f32) -> Result<Bidst, AlgorithmError> {
         let layers = [LayerSpec::new("fc.weight", vec![10, 10], 20)];
         let context = Context {
             layers: &layers,
@@ -654,42 +346,6 @@ mod tests {
     }
 
     #[test]
-    fn a_candidate_that_saw_only_noise_is_no_evidence_once_the_noise_is_taken_off() {
-        // Minibatch gradients ±1 at the active positions: variance 2 over two steps, so the mean of two has 1.
-        let grown = |options: &str, gradient: f32| {
-            let mut bidst = built(&format!("candidate_ratio = 0.05\nwindow = 2\n{options}"), 5e-4).unwrap();
-            let active: Vec<u32> = (0..20).collect();
-            let view = |gradients: &'static [f32]| LayerView {
-                active: &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19],
-                weights: &[0.0; 20],
-                gradients,
-                momentum: &[0.0; 20],
-                probe: Probe::None,
-            };
-            bidst.draw(0, 0, &active);
-            let candidate = [gradient];
-            for gradients in [&[1.0; 20], &[-1.0; 20]] {
-                let probe = Probe::Candidates { index: &[], gradients: &candidate };
-                bidst.layers[0].watch(&LayerView { probe, ..view(gradients) }, false);
-            }
-            bidst.scores(0, &view(&[0.0; 20])).grow[0]
-        };
-        assert!(grown("debias = false", 0.9) > 0.0);
-        assert!(grown("", 0.9) < 0.0);
-        assert!(grown("", 1.1) > 0.0);
-    }
-
-    #[test]
-    fn options_without_a_value_take_it_from_the_run() {
-        let bidst = built("", 5e-4).unwrap();
-        assert_eq!((bidst.next_decision(0), bidst.window), (Some(100), 100));
-        assert!((bidst.rule.c - 2000.0).abs() < 1e-3);
-        assert_eq!(bidst.dense_bytes(), 20 * 8);
-        assert_eq!(built("update_interval = 30", 5e-4).unwrap().window, 30);
-        assert_eq!(built("score = 'literal'", 5e-4).unwrap().candidate_rule, CandidateRule::All);
-    }
-
-    #[test]
     fn the_scoring_window_alone_asks_for_candidates() {
         let mut bidst = built("window = 10", 5e-4).unwrap();
         let active: Vec<u32> = (0..20).collect();
@@ -701,43 +357,5 @@ mod tests {
         assert!((91..=100).all(|step| matches!(bidst.needs(step, 0), Needs::Candidates(c) if c.len() == 20)));
         assert_eq!(bidst.needs(101, 0), Needs::Active);
         assert!((3001..4000).all(|step| bidst.needs(step, 0) == Needs::Active));
-    }
-
-    #[test]
-    fn contradictory_options_are_refused_by_name() {
-        for (options, named) in [
-            ("implicit_coef = 1.0", "implicit_coef"),
-            ("implicit_form = 'A'", "implicit_form"),
-            ("stored_weights = true", "stored_weights"),
-            ("score = 'bilevel'\nstationary = true", "stationary"),
-            ("average = false\ndebias = true", "debias"),
-            ("score = 'literal'\ncandidates = 'random'", "candidates"),
-            ("score = 'bilevel'\nallocation = 'global'", "allocation"),
-            ("score = 'random'\ntemperature = 0.1", "temperature"),
-            ("window = 101", "window"),
-            ("candidate_ratio = -1.0", "candidate_ratio"),
-            ("probe_share = 0.0", "probe_share"),
-            ("beta = nan", "beta"),
-            ("score = 'best'", "best"),
-        ] {
-            let message = refusal(options);
-            assert!(message.contains(named), "{message}");
-        }
-        assert!(built("score = 'bilevel'", 0.0).err().unwrap().to_string().contains("lambda"));
-        assert!(built("score = 'bilevel'\nimplicit_coef = 0.0", 0.0).is_ok());
-    }
-
-    #[test]
-    fn noise_fades_to_nothing_at_the_end_of_exploration() {
-        let bidst = built("temperature = 0.5", 5e-4).unwrap();
-        let active: Vec<u32> = (0..20).collect();
-        let keep: Vec<f32> = (0..20).map(|i| i as f32).collect();
-        let view = LayerView { active: &active, weights: &keep, gradients: &keep, momentum: &keep, probe: Probe::None };
-        let moved = |step| {
-            let race = bidst.race(step, 0, &view, &Scores { keep: keep.clone(), grow: Vec::new() });
-            race.keep.iter().zip(&keep).map(|(noisy, score)| (noisy - score).abs()).sum::<f32>()
-        };
-        assert!(moved(100) > 1.0);
-        assert!(moved(2999) < 1e-4 && moved(3000) == 0.0);
     }
 }

@@ -1,7 +1,7 @@
 //! The hypergradient on a random quadratic loss ℓ(z) = ½·zᵀQz − bᵀz whose lower level is solved exactly.
 
 use super::*;
-use crate::rng;
+use crate::rng::{self, Purpose};
 
 const N: usize = 9;
 const ACTIVE: [usize; 5] = [0, 2, 3, 6, 8];

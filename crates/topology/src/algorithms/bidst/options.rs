@@ -1,8 +1,179 @@
-//! Which options make sense, alone and together.
+//! The options, their defaults, and which of them make sense, alone and together.
 
-use super::{Allocation, CandidateRule, Flag, ImplicitForm, Params, Require, Score};
 use crate::Context;
-use crate::algorithms::AlgorithmError;
+use crate::algorithms::{AlgorithmError, Require};
+use crate::schedule::DropSchedule;
+use serde::{Deserialize, Serialize};
+
+/// Options of BiDST. Those without a value take it from the run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Params {
+    /// What positions are compared by. Default `curvature`.
+    pub score: Score,
+    /// Implicit term at inactive positions: `A` (none) or `B`. Only `bilevel` and `literal` know A. Default `B`.
+    pub implicit_form: ImplicitForm,
+    /// Coefficient c of the implicit term of `bilevel` and `literal`; 0 switches it off. Default 1/`lambda`.
+    pub implicit_coef: Option<f64>,
+    /// λ of the lower level, as the scores see it. Default: the weight decay.
+    pub lambda: Option<f64>,
+    /// Whether gradients are averaged over the window before they are squared. Default true.
+    pub average: bool,
+    /// Whether active weights are taken to be where the lower level leaves them, g = −λθ, instead of by their measured
+    /// gradients, whose noise drowns the direct term θ·g (`curvature` only). Default true there.
+    pub stationary: Option<bool>,
+    /// Whether the noise of the averaged gradient, h/(batch size · window), is taken off its square before a candidate is
+    /// compared, so that no signal counts as no evidence (`curvature` with averaging only). Default true there.
+    pub debias: Option<bool>,
+    /// Steps before a decision in which candidates are probed. Default min(update interval, 100).
+    pub window: Option<u64>,
+    /// Which inactive positions are scored: `rotating`, `random` or `all`. Default `rotating`; `all` for `literal`.
+    pub candidates: Option<CandidateRule>,
+    /// Candidates per non-zero (κ). Default 1.
+    pub candidate_ratio: f64,
+    /// Share of the batch on which candidates' gradients are computed. Default 1.
+    pub probe_share: f32,
+    /// Whether layers keep their number of non-zeros (`layer`) or compete (`global`, `curvature` only). Default `layer`.
+    pub allocation: Allocation,
+    /// Share of its first non-zeros that a layer keeps when layers compete. Default 0.3.
+    pub layer_floor: f64,
+    /// Flag F, when the topology follows the scores. Default `interval+drift`.
+    pub flag: Flag,
+    /// Steps from one decision to the next. Default: the steps of an epoch, in short runs at most 1/40 of all steps,
+    /// rounded up.
+    pub update_interval: Option<u64>,
+    /// Share of the top-k that must lie outside the mask for a decision to be taken. Default 0.05.
+    pub drift: f64,
+    /// Decisions of the flag `budget`. Default 24.
+    pub decisions: u64,
+    /// Share of the run after which the mask is frozen. Default 0.75.
+    pub stop: f64,
+    /// Largest share of the non-zeros replaced by the first decision. Default 0.3.
+    pub drop_fraction: f64,
+    /// How that share falls: `constant`, `cosine` or `step`. Default `cosine`.
+    pub drop_schedule: DropSchedule,
+    /// Whether a pair is swapped only if the candidate's score is higher; otherwise decisions fill their cap with any
+    /// candidate that has evidence. Default true.
+    pub hysteresis: bool,
+    /// First temperature τ of the Gumbel noise, in standard deviations of the active scores; falls to 0 along a
+    /// cosine. Default 0: no noise.
+    pub temperature: f64,
+    /// Share of a score that survives a decision (or a step, for `literal`). Default 0; 1 for `literal`.
+    pub rho_psi: Option<f64>,
+    /// Step size of the scores (β). Default 1.
+    pub beta: f64,
+    /// Whether inactive positions keep a value to come back with (`bilevel` and `literal`; dense). Default false.
+    pub stored_weights: bool,
+}
+
+/// What positions are compared by; the formulas are in the [module's head](super).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Score {
+    /// Change of the loss to second order, curvature per layer from the Fisher diagonal.
+    #[default]
+    Curvature,
+    /// Eq. 11 on gradients averaged over the window.
+    Bilevel,
+    /// Its drift at a lower-level optimum.
+    FixedPoint,
+    /// Eq. 11 on minibatch gradients, in every step and at every position.
+    Literal,
+    /// Control: drop by magnitude, grow by |ḡ| without comparison. With all candidates and a window of 1 it is RigL.
+    Gradient,
+    /// Control: drop by magnitude, grow random candidates. With all candidates it is SET.
+    Random,
+}
+
+impl Score {
+    pub(super) fn is_control(self) -> bool {
+        matches!(self, Self::Gradient | Self::Random)
+    }
+}
+
+/// The implicit term at inactive positions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ImplicitForm {
+    /// The chain rule: none.
+    A,
+    /// The published closed form: −c·g².
+    #[default]
+    B,
+}
+
+/// Which inactive positions are scored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CandidateRule {
+    /// The next ones of a fixed random order, so that every position has its turn.
+    Rotating,
+    /// Uniformly random ones.
+    Random,
+    /// All of them: a dense gradient.
+    All,
+}
+
+/// What competes for the non-zeros.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Allocation {
+    /// The positions of a layer.
+    #[default]
+    Layer,
+    /// The positions of all layers.
+    Global,
+}
+
+/// When the topology follows the scores.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Flag {
+    /// Every update interval.
+    #[serde(rename = "interval")]
+    Interval,
+    /// At the end of any window, if enough of the top-k lies outside the mask.
+    #[serde(rename = "drift")]
+    Drift,
+    /// Every update interval, if enough of the top-k lies outside the mask. The uncapped top-k counts; the cap falls
+    /// to 0 and would switch the flag off by itself.
+    #[default]
+    #[serde(rename = "interval+drift")]
+    IntervalAndDrift,
+    /// A fixed number of decisions, more densely early.
+    #[serde(rename = "budget")]
+    Budget,
+}
+
+impl Default for Params {
+    fn default() -> Self {
+        Self {
+            score: Score::Curvature,
+            implicit_form: ImplicitForm::B,
+            implicit_coef: None,
+            lambda: None,
+            average: true,
+            stationary: None,
+            debias: None,
+            window: None,
+            candidates: None,
+            candidate_ratio: 1.0,
+            probe_share: 1.0,
+            allocation: Allocation::Layer,
+            layer_floor: 0.3,
+            flag: Flag::IntervalAndDrift,
+            update_interval: None,
+            drift: 0.05,
+            decisions: 24,
+            stop: 0.75,
+            drop_fraction: 0.3,
+            drop_schedule: DropSchedule::Cosine,
+            hysteresis: true,
+            temperature: 0.0,
+            rho_psi: None,
+            beta: 1.0,
+            stored_weights: false,
+        }
+    }
+}
 
 /// Options whose defaults come from the run, as they were settled.
 pub(super) struct Settled {
@@ -81,4 +252,49 @@ pub(super) fn agreement(require: Require, p: &Params, s: &Settled) -> Result<(),
     let plain = "the controls \"gradient\" and \"random\" know neither noise nor score memory";
     require.that(!control || p.temperature == 0.0, "temperature", p.temperature, plain)?;
     require.that(!control || s.rho_psi == 0.0, "rho_psi", s.rho_psi, plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::built;
+    use super::*;
+    use crate::Algorithm;
+
+    fn refusal(options: &str) -> String {
+        built(options, 5e-4).err().map_or_else(|| panic!("`{options}` was accepted"), |error| error.to_string())
+    }
+
+    #[test]
+    fn options_without_a_value_take_it_from_the_run() {
+        let bidst = built("", 5e-4).unwrap();
+        assert_eq!((bidst.next_decision(0), bidst.window), (Some(100), 100));
+        assert!((bidst.rule.c - 2000.0).abs() < 1e-3);
+        assert_eq!(bidst.dense_bytes(), 20 * 8);
+        assert_eq!(built("update_interval = 30", 5e-4).unwrap().window, 30);
+        assert_eq!(built("score = 'literal'", 5e-4).unwrap().candidate_rule, CandidateRule::All);
+    }
+
+    #[test]
+    fn contradictory_options_are_refused_by_name() {
+        for (options, named) in [
+            ("implicit_coef = 1.0", "implicit_coef"),
+            ("implicit_form = 'A'", "implicit_form"),
+            ("stored_weights = true", "stored_weights"),
+            ("score = 'bilevel'\nstationary = true", "stationary"),
+            ("average = false\ndebias = true", "debias"),
+            ("score = 'literal'\ncandidates = 'random'", "candidates"),
+            ("score = 'bilevel'\nallocation = 'global'", "allocation"),
+            ("score = 'random'\ntemperature = 0.1", "temperature"),
+            ("window = 101", "window"),
+            ("candidate_ratio = -1.0", "candidate_ratio"),
+            ("probe_share = 0.0", "probe_share"),
+            ("beta = nan", "beta"),
+            ("score = 'best'", "best"),
+        ] {
+            let message = refusal(options);
+            assert!(message.contains(named), "{message}");
+        }
+        assert!(built("score = 'bilevel'", 0.0).err().unwrap().to_string().contains("lambda"));
+        assert!(built("score = 'bilevel'\nimplicit_coef = 0.0", 0.0).is_ok());
+    }
 }
