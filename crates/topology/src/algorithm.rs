@@ -1,6 +1,6 @@
 //! The interface between a training loop and an algorithm that moves the mask.
 
-use crate::{Change, Pattern, Scorer, StartError, State, StateError};
+use crate::{AlgorithmError, Change, Pattern, Scorer, StartError, State, StateError};
 
 /// A weight tensor whose pattern the algorithm owns.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -192,5 +192,29 @@ pub trait Algorithm: Send {
     /// If a vector is missing or does not fit the layers; the algorithm is then unchanged.
     fn load(&mut self, _state: &State) -> Result<(), StateError> {
         Ok(())
+    }
+}
+
+/// Makes an algorithm for a run: [`Listed`](crate::algorithms::Listed), or one of your own. A closure from a [`Context`]
+/// is the maker of an algorithm that starts with what the run's sparsity allows, in no pattern.
+pub trait Maker {
+    /// Fills in with how many non-zeros, and in which pattern, each layer starts.
+    ///
+    /// # Errors
+    /// If an option is wrong, or a layer does not fit.
+    fn start(&self, _layers: &mut [LayerSpec]) -> Result<(), AlgorithmError> {
+        Ok(())
+    }
+
+    /// Makes the algorithm for a run on layers that [`start`](Self::start) has prepared.
+    ///
+    /// # Errors
+    /// If an option is wrong.
+    fn build(&self, context: &Context<'_>) -> Result<Box<dyn Algorithm>, AlgorithmError>;
+}
+
+impl<F: Fn(&Context<'_>) -> Box<dyn Algorithm>> Maker for F {
+    fn build(&self, context: &Context<'_>) -> Result<Box<dyn Algorithm>, AlgorithmError> {
+        Ok(self(context))
     }
 }

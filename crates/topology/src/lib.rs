@@ -41,10 +41,9 @@ pub mod select;
 pub mod start;
 pub mod state;
 pub mod stats;
-#[cfg(test)]
-mod testing;
+pub mod testing;
 
-pub use algorithm::{Algorithm, Budget, Context, LayerSpec, LayerView, Needs, Probe};
+pub use algorithm::{Algorithm, Budget, Context, LayerSpec, LayerView, Maker, Needs, Probe};
 pub use algorithms::AlgorithmError;
 pub use change::{Change, ChangeError};
 pub use distribution::{Distribution, DistributionError};

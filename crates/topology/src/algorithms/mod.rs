@@ -5,7 +5,7 @@
 //! the conformance suite over it. A test asks for its page, `docs/algorithms/NAME.md`.
 
 use crate::schedule::{DropFraction, DropSchedule, Ramp, Schedule, Times};
-use crate::{Algorithm, Context, LayerSpec, Pattern, PatternError, Sample};
+use crate::{Algorithm, Context, LayerSpec, Maker, Pattern, PatternError, Sample};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fmt::Display;
@@ -200,6 +200,25 @@ pub fn start(name: &str, params: &toml::Table, layers: &mut [LayerSpec]) -> Resu
         layer.pattern.check(layer).map_err(refused)?;
     }
     Ok(())
+}
+
+/// A listed algorithm with options, as a [`Maker`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Listed {
+    /// Its name.
+    pub name: String,
+    /// Options that differ from the defaults.
+    pub options: toml::Table,
+}
+
+impl Maker for Listed {
+    fn start(&self, layers: &mut [LayerSpec]) -> Result<(), AlgorithmError> {
+        start(&self.name, &self.options, layers)
+    }
+
+    fn build(&self, context: &Context<'_>) -> Result<Box<dyn Algorithm>, AlgorithmError> {
+        build(&self.name, &self.options, context)
+    }
 }
 
 fn table_of(params: &impl Serialize) -> toml::Table {

@@ -1,6 +1,6 @@
 //! What BiDST must be identical to, and what its options promise.
 
-use crate::simulator::{Decision, Fault, Simulator};
+use bidst_topology::testing::{Decision, Fault, Simulator};
 use bidst_topology::{Mask, Needs, algorithms};
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ const LAYERS: &[(usize, usize)] = &[(300, 30), (200, 40), (64, 64), (50, 0), (1,
 fn run_on(mut simulator: Simulator, name: &str, options: &str) -> (Simulator, Vec<Decision>) {
     let options = options.parse().unwrap();
     let mut algorithm = algorithms::build(name, &options, &simulator.context()).unwrap();
-    let decisions = simulator.run(algorithm.as_mut(), 0, STEPS);
+    let decisions = simulator.run(algorithm.as_mut(), 0, STEPS).unwrap();
     (simulator, decisions)
 }
 
@@ -105,7 +105,7 @@ fn sparse_candidate_rules_ask_for_no_more_than_they_name() {
                     Needs::Candidates(index) => assert_eq!(index.len(), (nnz / 2).min(len - nnz)),
                 }
             }
-            simulator.run(algorithm.as_mut(), step, step + 1);
+            simulator.run(algorithm.as_mut(), step, step + 1).unwrap();
         }
         let decisions = 7;
         assert_eq!(simulator.probed, decisions * 5 * (15 + 20));
@@ -119,7 +119,7 @@ fn candidates_are_drawn_anew_after_each_decision_and_never_active() {
     let mut algorithm = algorithms::build("bidst", &options, &simulator.context()).unwrap();
     let mut seen = Vec::new();
     for step in 0..100 {
-        simulator.run(algorithm.as_mut(), step, step + 1);
+        simulator.run(algorithm.as_mut(), step, step + 1).unwrap();
         let mask: &Mask = &simulator.layers[0].mask;
         if let Needs::Candidates(index) = algorithm.needs(step + 1, 0) {
             assert!(index.iter().all(|&position| !mask.contains(position)));
@@ -181,7 +181,8 @@ fn noise_enters_at_decisions_only_and_depends_on_the_seed() {
 #[test]
 fn candidates_whose_gradient_is_not_a_number_are_not_grown() {
     for score in ["curvature", "bilevel", "fixed_point", "literal", "gradient"] {
-        let start = Simulator::new(&[(300, 30), (200, 40)], 8, STEPS).with_fault(Fault::SomeNan);
+        let mut start = Simulator::new(&[(300, 30), (200, 40)], 8, STEPS);
+        start.fault = Fault::SomeNan;
         let (_, decisions) = run_on(start, "bidst", &format!("score = '{score}'\nflag = 'interval'"));
         assert!(swaps(&decisions) > 0, "{score}");
         // Inactive even positions have no gradient; the simulator's active ones do.

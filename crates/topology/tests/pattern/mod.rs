@@ -1,17 +1,15 @@
 //! Masks that are confined to a pattern stay in it. (The simulator checks the pattern after every decision.)
 
-use crate::simulator::Simulator;
-use bidst_topology::{LayerSpec, algorithms};
+use crate::cases::patterned_layers as layers;
+use bidst_topology::Algorithm;
+use bidst_topology::algorithms::{self, Listed};
+use bidst_topology::testing::Simulator;
 
 const STEPS: u64 = 120;
 
-/// A convolution and two linear layers that every pattern below fits, at this share of non-zeros.
-fn layers(density: f64) -> Vec<LayerSpec> {
-    let layer = |(name, shape): (&str, &[usize])| {
-        let len: usize = shape.iter().product();
-        LayerSpec::new(name, shape.to_vec(), (density * len as f64) as usize)
-    };
-    [("conv.weight", &[8, 16, 3, 3][..]), ("fc.weight", &[16, 32]), ("last.weight", &[8, 16])].map(layer).into()
+fn start(name: &str, options: &str, density: f64) -> (Simulator, Box<dyn Algorithm>) {
+    let listed = Listed { name: name.into(), options: options.parse().unwrap() };
+    Simulator::start(&listed, layers(density), 4, STEPS).unwrap()
 }
 
 #[test]
@@ -19,10 +17,9 @@ fn every_algorithm_that_takes_a_pattern_moves_and_stays_in_it() {
     for (pattern, density) in [("2:4", 0.5), ("1:16", 0.0625), ("4x1", 0.125), ("2x4", 0.25), ("fan-in", 0.1)] {
         for name in ["static", "set", "rigl", "mest"] {
             let interval = if name == "static" { "" } else { "update_interval = 6" };
-            let options = format!("pattern = '{pattern}'\n{interval}").parse().unwrap();
-            let (mut simulator, mut algorithm) = Simulator::start_on(layers(density), 4, STEPS, (name, &options));
+            let (mut simulator, mut algorithm) = start(name, &format!("pattern = '{pattern}'\n{interval}"), density);
             let before = simulator.nnz();
-            let decisions = simulator.run(algorithm.as_mut(), 0, STEPS);
+            let decisions = simulator.run(algorithm.as_mut(), 0, STEPS).unwrap();
             let grown: usize = decisions.iter().flat_map(|d| &d.changes).map(|change| change.grown.len()).sum();
             assert_eq!((simulator.nnz(), grown > 0), (before, name != "static"), "{name} with {pattern}");
         }
@@ -32,9 +29,8 @@ fn every_algorithm_that_takes_a_pattern_moves_and_stays_in_it() {
 #[test]
 fn srigl_without_ablation_is_rigl_with_constant_fan_in() {
     let run = |name: &str, options: &str| {
-        let options = format!("update_interval = 6\n{options}").parse().unwrap();
-        let (mut simulator, mut algorithm) = Simulator::start_on(layers(0.125), 4, STEPS, (name, &options));
-        simulator.run(algorithm.as_mut(), 0, STEPS);
+        let (mut simulator, mut algorithm) = start(name, &format!("update_interval = 6\n{options}"), 0.125);
+        simulator.run(algorithm.as_mut(), 0, STEPS).unwrap();
         simulator.bits()
     };
     assert_eq!(run("srigl", "min_salient = 0.0"), run("rigl", "pattern = 'fan-in'"));
