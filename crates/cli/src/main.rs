@@ -38,6 +38,7 @@ enum Verb {
     Algorithms(cmd::algorithms::Args),
     Bench(cmd::bench::Args),
     Compare(cmd::compare::Args),
+    Report(cmd::report::Args),
 }
 
 fn main() -> ExitCode {
@@ -50,6 +51,7 @@ fn main() -> ExitCode {
         Some(Verb::Algorithms(args)) => cmd::algorithms::run(&args),
         Some(Verb::Bench(args)) => cmd::bench::run(&args),
         Some(Verb::Compare(args)) => cmd::compare::run(&args),
+        Some(Verb::Report(args)) => cmd::report::run(&args),
     };
     exit::report(result)
 }

@@ -1,17 +1,21 @@
 //! Showing a run while it happens.
 
+mod live;
+
 use std::io::{self, IsTerminal, Write};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bidst_engine::{Choice, Kernel};
 use bidst_train::config::KernelSetting;
 use bidst_train::metrics::{EpochRecord, StepRecord};
 use bidst_train::session::{Outcome, Summary};
 use bidst_train::trainer::{Event, Observer};
-use bidst_train::{Config, TrainError};
+use bidst_train::{Config, TrainError, report};
 use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
+
+use live::Live;
 
 use crate::text::{bytes, count, percent, seconds};
 
@@ -39,13 +43,19 @@ impl Mode {
     }
 }
 
+/// Least time between two lines about steps where there is no terminal.
+const QUIET: Duration = Duration::from_secs(30);
+/// Columns where the terminal does not say.
+const COLUMNS: usize = 80;
+
 /// An observer that shows what it sees. Failure to write is ignored: it must not end a training.
 pub struct Display {
     mode: Mode,
     bar: ProgressBar,
+    live: Live,
+    colour: bool,
     epochs: u64,
-    density: f64,
-    rate: Option<f64>,
+    spoken: Instant,
     train_s: f64,
     topology_s: f64,
 }
@@ -60,11 +70,12 @@ impl Display {
             Mode::None => {}
         }
         let target = if mode == Mode::Auto { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-        let bar = ProgressBar::with_draw_target(Some(summary.steps_per_epoch), target);
-        let template = "{prefix} {bar:8} {pos}/{len}  {msg}";
-        bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));
-        let density = 1.0 - summary.totals.sparsified();
-        Display { mode, bar, epochs: config.train.epochs, density, rate: None, train_s: 0.0, topology_s: 0.0 }
+        let bar = ProgressBar::with_draw_target(None, target);
+        bar.set_style(ProgressStyle::with_template("{msg}").unwrap_or_else(|_| ProgressStyle::default_bar()));
+        let epochs = config.train.epochs;
+        let live = Live::new(epochs, summary.steps_per_epoch, 1.0 - summary.totals.sparsified());
+        let (colour, spoken) = (console::colors_enabled_stderr(), Instant::now());
+        Display { mode, bar, live, colour, epochs, spoken, train_s: 0.0, topology_s: 0.0 }
     }
 
     /// Shows how the run ended.
@@ -72,12 +83,14 @@ impl Display {
         self.bar.finish_and_clear();
         let elapsed_s = started.elapsed().as_secs_f64();
         let EpochRecord { test_accuracy, test_loss, .. } = outcome.last;
+        let report = Some(report::path(&outcome.run)).filter(|path| path.is_file());
+        let report = report.map(|path| path.display().to_string());
         if self.mode == Mode::Json {
             let run = outcome.run.display().to_string();
             let finish = json!({
                 "kind": "finish", "run": run, "test_accuracy": test_accuracy, "test_loss": test_loss,
                 "model_bytes": outcome.model_bytes, "elapsed_s": elapsed_s,
-                "train_s": self.train_s, "topology_s": self.topology_s,
+                "train_s": self.train_s, "topology_s": self.topology_s, "report": report,
             });
             return show(&finish.to_string());
         }
@@ -90,46 +103,26 @@ impl Display {
             bytes(outcome.model_bytes),
             outcome.run.display()
         ));
+        report.iter().for_each(|report| show(&format!("report in {report}")));
     }
 
     fn step(&mut self, record: &StepRecord, next_decision: Option<u64>) {
-        let rate = record.images as f64 / record.timing.total_s.max(1e-9);
-        let rate = *self.rate.insert(self.rate.map_or(rate, |before| 0.95 * before + 0.05 * rate));
-        let decision = match next_decision {
-            Some(step) => format!("decision in {}", step - record.step),
-            None => "mask settled".to_owned(),
-        };
-        if self.bar.position() == 0 {
-            self.bar.set_prefix(format!("{}/{}", record.epoch + 1, self.epochs));
+        self.live.step(record, next_decision);
+        if self.mode == Mode::Auto {
+            self.bar.set_message(self.live.lines(columns(), self.colour).join("\n"));
         }
-        self.bar.set_message(format!(
-            "loss {:.3}  acc {}  {}/s  {} dense  {decision}",
-            record.loss,
-            percent(record.accuracy),
-            count(rate as usize),
-            percent(self.density),
-        ));
-        self.bar.inc(1);
+        if self.mode == Mode::Plain && self.spoken.elapsed() >= QUIET {
+            self.spoken = Instant::now();
+            show(&self.live.lines(COLUMNS, false).join("\n"));
+        }
     }
 
     fn epoch(&mut self, record: &EpochRecord) {
-        self.bar.reset();
+        self.live.epoch(record);
+        self.spoken = Instant::now();
         self.train_s += record.timing.train_s;
         self.topology_s += record.timing.topology_s;
-        let EpochRecord { epoch, train_loss, train_accuracy, test_accuracy, timing, .. } = record;
-        let mask = match record.decisions {
-            0 => String::new(),
-            _ => format!("  {} swaps", count(record.swaps as usize)),
-        };
-        let text = format!(
-            "epoch {:>2}/{}  loss {train_loss:.3}  acc {}  test acc {}  {}/s  {}{mask}",
-            epoch + 1,
-            self.epochs,
-            percent(*train_accuracy),
-            percent(*test_accuracy),
-            count(timing.images_per_s as usize),
-            seconds(timing.train_s + timing.test_s),
-        );
+        let text = epoch_line(record, self.epochs);
         match self.mode {
             Mode::Auto => self.bar.suspend(|| show(&text)),
             Mode::Plain => show(&text),
@@ -145,7 +138,7 @@ impl Observer for Display {
         }
         match event {
             Event::Step { record, next_decision } => self.step(record, next_decision),
-            Event::Decision { .. } => {}
+            Event::Decision { records } => self.live.decision(records),
             Event::Epoch { record } => self.epoch(record),
         }
         Ok(())
@@ -156,6 +149,29 @@ impl Drop for Display {
     fn drop(&mut self) {
         self.bar.finish_and_clear();
     }
+}
+
+/// Columns of the terminal.
+fn columns() -> usize {
+    console::Term::stderr().size_checked().map_or(COLUMNS, |(_, columns)| usize::from(columns))
+}
+
+/// An epoch in 80 columns.
+fn epoch_line(record: &EpochRecord, epochs: u64) -> String {
+    let EpochRecord { epoch, train_loss, train_accuracy, test_accuracy, timing, .. } = record;
+    let mask = match record.decisions {
+        0 => String::new(),
+        _ => format!("  {} swaps", count(record.swaps as usize)),
+    };
+    let room = epochs.to_string().len();
+    format!(
+        "epoch {:>room$}/{epochs}  loss {train_loss:.3}  acc {}  test {}  {}/s  {}{mask}",
+        epoch + 1,
+        percent(*train_accuracy),
+        percent(*test_accuracy),
+        count(timing.images_per_s as usize),
+        seconds(timing.train_s + timing.test_s),
+    )
 }
 
 fn show(text: &str) {

@@ -4,12 +4,15 @@
 //! runs/2026-11-22_191033_fashion-mini_small-cnn_bidst_s90_seed0/
 //! ├── config.toml         effective: every value written out; `bidst train` on it repeats the run
 //! ├── manifest.json       version, compiler, target, instruction set, threads, start, end, status
-//! ├── kernels.json       which layers began with sparse and which with dense kernels
+//! ├── kernels.json        which layers began with sparse and which with dense kernels
+//! ├── inventory.json      layers with their targets, and bytes by purpose, before the first step
 //! ├── metrics.jsonl       one object per logged step and per epoch, append-only
 //! ├── topology.jsonl      one object per decision and layer, append-only
+//! ├── tb/                 the same as TensorBoard's event files, see the `log` module
 //! ├── checkpoints/        the last complete states, for `bidst train --resume`
 //! ├── model.safetensors   the final model, see the `export` module
-//! └── result.json         what the finished run came to: last epoch, totals, sizes
+//! ├── result.json         what the finished run came to: last epoch, totals, sizes
+//! └── report.{html,png}   all of this for people, see the `report` module
 //! ```
 
 use std::fs::{self, File, OpenOptions};
@@ -22,6 +25,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::Config;
 use crate::error::TrainError;
 use crate::files::write_atomically;
+use crate::inventory::Inventory;
 use crate::metrics::{DecisionRecord, EpochRecord, StepRecord};
 use crate::time;
 
@@ -215,6 +219,15 @@ impl RunDir {
     pub fn write_kernels(&self, choices: &[Choice]) -> Result<(), TrainError> {
         let json = serde_json::to_string_pretty(choices).expect("choices have only string keys");
         write_atomically(&RunDir::kernels_path(&self.path), format!("{json}\n").as_bytes())
+    }
+
+    /// Replaces `inventory.json`.
+    ///
+    /// # Errors
+    /// [`TrainError::Io`]
+    pub fn write_inventory(&self, inventory: &Inventory) -> Result<(), TrainError> {
+        let json = serde_json::to_string_pretty(inventory).expect("an inventory has only string keys");
+        write_atomically(&self.path.join("inventory.json"), format!("{json}\n").as_bytes())
     }
 
     /// Reads `manifest.json` of a run folder; `None` if it is missing or damaged.

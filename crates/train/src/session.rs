@@ -12,7 +12,10 @@ use crate::config::{Builder, Config};
 use crate::error::TrainError;
 use crate::export::{About, VERSION};
 use crate::files::write_atomically;
+use crate::inventory::Inventory;
+use crate::log::TensorBoard;
 use crate::metrics::EpochRecord;
+use crate::report;
 use crate::run_dir::{Manifest, RunDir, Status};
 use crate::sparsity::Totals;
 use crate::time;
@@ -107,6 +110,7 @@ impl Session {
         let trainer = Trainer::new(config, data)?;
         let run = create(&trainer.config)?;
         run.write_kernels(&trainer.network.kernels())?;
+        run.write_inventory(&Inventory::of(&trainer))?;
         let manifest = Manifest::new(trainer.instruction_set(), trainer.network.threads());
         Ok(Session { trainer, run, manifest, about })
     }
@@ -185,12 +189,22 @@ impl Session {
             Err(error) => (Status::Failed, Some(error.to_string())),
         };
         self.run.write_manifest(&self.manifest)?;
-        result
+        let report = match self.trainer.config.run.report {
+            true => report::write_run(self.run.path(), None, &report::path(self.run.path())).map(drop),
+            false => Ok(()),
+        };
+        let outcome = result?;
+        report?;
+        Ok(outcome)
     }
 
     fn epochs(&mut self, observer: &mut dyn Observer) -> Result<Outcome, TrainError> {
         let Session { trainer, run, about, .. } = self;
         let log_interval = trainer.config.run.log_interval;
+        let mut tensorboard = match trainer.config.run.tensorboard {
+            true => Some(TensorBoard::open(run.path(), trainer.step, log_interval)?),
+            false => None,
+        };
         while trainer.epoch < trainer.config.train.epochs {
             let mut recorder = |event: Event<'_>| {
                 match event {
@@ -199,6 +213,7 @@ impl Session {
                     Event::Decision { records } => records.iter().try_for_each(|record| run.decision(record))?,
                     Event::Epoch { record } => run.epoch(record)?,
                 }
+                tensorboard.iter_mut().try_for_each(|log| log.on(event))?;
                 observer.on(event)
             };
             trainer.epoch(&mut recorder)?;

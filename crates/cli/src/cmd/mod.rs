@@ -6,6 +6,7 @@ pub mod compare;
 pub mod demo;
 pub mod eval;
 pub mod inspect;
+pub mod report;
 pub mod train;
 
 use std::path::{Path, PathBuf};

@@ -14,7 +14,7 @@ use crate::session::Outcome;
 use crate::time;
 
 /// Settings that say where and how, not what: they may change between two parts of a run.
-const CIRCUMSTANCES: [&str; 3] = ["run.output", "run.threads", "data.dir"];
+const CIRCUMSTANCES: [&str; 5] = ["run.output", "run.threads", "run.tensorboard", "run.report", "data.dir"];
 
 /// How far a run has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -115,7 +115,7 @@ pub(super) fn check_unchanged(run: &Run, folder: &Path) -> Result<(), TrainError
 }
 
 /// Every value that is no table, by its dotted key.
-fn leaves(table: &Table) -> Vec<(String, String)> {
+pub(crate) fn leaves(table: &Table) -> Vec<(String, String)> {
     let leaf = |(key, value): (&String, &Value)| match value {
         Value::Table(inner) => {
             leaves(inner).into_iter().map(|(rest, value)| (format!("{key}.{rest}"), value)).collect()

@@ -55,6 +55,10 @@ pub struct Run {
     pub threads: usize,
     /// A line in `metrics.jsonl` every this many steps (10).
     pub log_interval: u64,
+    /// Whether TensorBoard's event files are written to `tb/` in the run folder (true).
+    pub tensorboard: bool,
+    /// Whether `report.html` and `report.png` are written to the run folder at the end (true).
+    pub report: bool,
 }
 
 /// `[data]`
@@ -178,7 +182,7 @@ impl From<Activations> for Storage {
 
 impl Default for Run {
     fn default() -> Run {
-        Run { seed: 0, output: PathBuf::from("runs"), threads: 0, log_interval: 10 }
+        Run { seed: 0, output: PathBuf::from("runs"), threads: 0, log_interval: 10, tensorboard: true, report: true }
     }
 }
 

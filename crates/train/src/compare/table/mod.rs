@@ -9,6 +9,7 @@ use super::{Run, Standing};
 use crate::metrics::{EpochRecord, PatternRecord, RunTotals};
 use crate::session::Outcome;
 use measures::{MEASURES, Measure};
+pub(crate) use render::Section;
 
 /// Results of a comparison, ready to be written.
 #[derive(Clone, Debug)]
@@ -78,7 +79,7 @@ impl Sample<'_> {
 
 impl Tables {
     /// Sums up `runs`, which stand as `standings` say; `columns` name the entries of their cells.
-    pub(super) fn new(columns: Vec<String>, runs: &[Run], standings: Vec<Standing>) -> Tables {
+    pub(crate) fn new(columns: Vec<String>, runs: &[Run], standings: Vec<Standing>) -> Tables {
         let runs: Vec<(Run, Standing)> = runs.iter().cloned().zip(standings).collect();
         let mut labels: Vec<&Vec<String>> = Vec::new();
         for (run, _) in &runs {

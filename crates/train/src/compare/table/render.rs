@@ -41,15 +41,37 @@ const PARTS: [(Part, &str, &str); 4] = [
     ),
 ];
 
+/// A table for people.
+pub(crate) struct Section {
+    pub heading: &'static str,
+    /// How to read it.
+    pub explanation: &'static str,
+    /// The head, then a row per cell.
+    pub rows: Vec<Vec<String>>,
+    /// How many of the columns, from the left, are labels.
+    pub labels: usize,
+}
+
 impl Tables {
+    /// The tables for people, in order.
+    pub(crate) fn sections(&self) -> Vec<Section> {
+        let section = |(part, heading, explanation)| Section {
+            heading,
+            explanation,
+            rows: self.part(part),
+            labels: self.columns.len(),
+        };
+        PARTS.into_iter().map(section).collect()
+    }
+
     /// For people: one table per part, then what is not finished. Only the part on time and memory differs between two
     /// trainings of the same grid.
     pub fn markdown(&self) -> String {
         let mut text = format!("# {}\n\n", self.title());
         let _ = writeln!(text, "{} of {} runs are finished.", self.finished(), self.runs.len());
         self.unfinished(&mut text);
-        for (part, heading, explanation) in PARTS {
-            let _ = write!(text, "\n## {heading}\n\n{explanation}\n\n{}", self.part(part));
+        for Section { heading, explanation, rows, labels } in self.sections() {
+            let _ = write!(text, "\n## {heading}\n\n{explanation}\n\n{}", aligned(&rows, labels));
         }
         self.circumstances(&mut text);
         text
@@ -89,7 +111,7 @@ impl Tables {
     }
 
     /// `cifar10, resnet20 x1, 20 epochs`, as far as all runs agree.
-    fn title(&self) -> String {
+    pub(crate) fn title(&self) -> String {
         let said = |say: fn(&Config) -> String| {
             let words: BTreeSet<String> = self.runs.iter().map(|(run, _)| say(&run.config)).collect();
             words.into_iter().collect::<Vec<_>>().join(" and ")
@@ -99,7 +121,7 @@ impl Tables {
         format!("{}, {model}, {epochs} epochs", said(|config| config.data.name.clone()))
     }
 
-    fn part(&self, part: Part) -> String {
+    fn part(&self, part: Part) -> Vec<Vec<String>> {
         let shown: Vec<(usize, &Measure)> =
             MEASURES.iter().enumerate().filter(|(_, measure)| measure.part == part).collect();
         let mut head = self.columns.clone();
@@ -115,8 +137,7 @@ impl Tables {
             row.extend(shown.iter().map(|&(at, measure)| shown_value(cell.values[at], measure.unit)));
             row
         };
-        let rows: Vec<Vec<String>> = std::iter::once(head).chain(self.cells.iter().map(row)).collect();
-        aligned(&rows, self.columns.len())
+        std::iter::once(head).chain(self.cells.iter().map(row)).collect()
     }
 
     fn unfinished(&self, text: &mut String) {

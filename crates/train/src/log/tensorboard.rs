@@ -1,0 +1,174 @@
+//! The event files of a run, in its folder `tb/`: point TensorBoard at the run folder, or at the folder of many runs.
+//!
+//! Steps are numbered from 0; what an epoch comes to stands at its last step. Every start of the run writes a file of its
+//! own. Before a resumed run goes on, what earlier files hold from its step on is cut off, so that no reader sees a step
+//! twice; and the new file begins with a `START`, by which a TensorBoard that is running forgets it too.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::events::{self, Event, What};
+use crate::error::TrainError;
+use crate::metrics::{DecisionRecord, EpochRecord, StepRecord};
+use crate::trainer;
+
+/// Files of one run beyond which none is added.
+const MAX_FILES: usize = 100_000;
+
+/// An open event file.
+#[derive(Debug)]
+pub struct TensorBoard {
+    path: PathBuf,
+    file: File,
+    /// Steps and decisions are written every this many steps.
+    interval: u64,
+    /// Step of the last decision that was written.
+    decided: Option<u64>,
+    /// Density of every layer after its last decision.
+    densities: BTreeMap<String, f64>,
+}
+
+impl TensorBoard {
+    /// Opens a new file in the folder `tb` of the run folder `run`, which has done `steps` steps. What earlier files hold from
+    /// there on is cut off.
+    ///
+    /// # Errors
+    /// [`TrainError::Io`]
+    pub fn open(run: &Path, steps: u64, interval: u64) -> Result<TensorBoard, TrainError> {
+        let folder = run.join("tb");
+        fs::create_dir_all(&folder).map_err(TrainError::io("create", &folder))?;
+        for path in files(&folder)? {
+            cut(&path, steps)?;
+        }
+        let (path, file) = new_file(&folder)?;
+        let mut log = TensorBoard { path, file, interval: interval.max(1), decided: None, densities: BTreeMap::new() };
+        log.write(0, What::Version)?;
+        log.write(steps, What::Start)?;
+        Ok(log)
+    }
+
+    /// Writes what an event of the training comes to.
+    ///
+    /// # Errors
+    /// [`TrainError::Io`]
+    pub fn on(&mut self, event: trainer::Event<'_>) -> Result<(), TrainError> {
+        match event {
+            trainer::Event::Step { record, .. } if record.step % self.interval == 0 => self.step(record),
+            trainer::Event::Step { .. } => Ok(()),
+            trainer::Event::Decision { records } => self.decision(records),
+            trainer::Event::Epoch { record } => self.epoch(record),
+        }
+    }
+
+    fn step(&mut self, record: &StepRecord) -> Result<(), TrainError> {
+        let images_per_s = record.images as f64 / record.timing.total_s.max(1e-9);
+        self.scalars(
+            record.step,
+            [
+                ("step/loss", record.loss),
+                ("step/accuracy", record.accuracy),
+                ("step/learning_rate", record.learning_rate),
+                ("step/images_per_s", images_per_s),
+                ("step/ms", 1e3 * record.timing.total_s),
+            ],
+        )
+    }
+
+    fn decision(&mut self, records: &[DecisionRecord]) -> Result<(), TrainError> {
+        self.densities.extend(records.iter().map(|record| (record.layer.clone(), record.density)));
+        let Some(step) = records.first().map(|record| record.step) else { return Ok(()) };
+        if self.decided.is_some_and(|decided| step < decided + self.interval) {
+            return Ok(());
+        }
+        self.decided = Some(step);
+        let sum = |value: fn(&DecisionRecord) -> usize| records.iter().map(value).sum::<usize>() as f64;
+        let kept = sum(|record| record.nnz.saturating_sub(record.grown));
+        let (dropped, grown) = (sum(|record| record.dropped), sum(|record| record.grown));
+        let union = sum(|record| record.nnz) + dropped;
+        let iou = if union > 0.0 { kept / union } else { 1.0 };
+        self.scalars(step, [("mask/iou", iou), ("mask/grown", grown), ("mask/dropped", dropped)])
+    }
+
+    fn epoch(&mut self, record: &EpochRecord) -> Result<(), TrainError> {
+        let at = record.steps.saturating_sub(1);
+        let pattern = &record.pattern;
+        self.scalars(
+            at,
+            [
+                ("epoch/train_loss", record.train_loss),
+                ("epoch/train_accuracy", record.train_accuracy),
+                ("epoch/test_loss", record.test_loss),
+                ("epoch/test_accuracy", record.test_accuracy),
+                ("epoch/images_per_s", record.timing.images_per_s),
+                ("mask/density", pattern.density),
+                ("mask/itop", pattern.itop),
+                ("mask/inspected", pattern.inspected),
+            ],
+        )?;
+        let densities = self.densities.iter().map(|(layer, density)| (format!("density/{layer}"), *density as f32));
+        let densities: Vec<(String, f32)> = densities.collect();
+        if densities.is_empty() { Ok(()) } else { self.write(at, What::Scalars(densities)) }
+    }
+
+    fn scalars<const N: usize>(&mut self, step: u64, values: [(&str, f64); N]) -> Result<(), TrainError> {
+        let values = values.into_iter().map(|(tag, value)| (tag.to_owned(), value as f32));
+        self.write(step, What::Scalars(values.collect()))
+    }
+
+    fn write(&mut self, step: u64, what: What) -> Result<(), TrainError> {
+        let record = Event { wall_time: now(), step, what }.record();
+        self.file.write_all(&record).map_err(TrainError::io("write", &self.path))
+    }
+}
+
+/// Cuts a file off before the first event of a step that is still to be done, or that is not whole.
+fn cut(path: &Path, steps: u64) -> Result<(), TrainError> {
+    let bytes = fs::read(path).map_err(TrainError::io("read", path))?;
+    let is_done = |event: &Event| event.step < steps || event.what == What::Version;
+    let kept = events::read(&bytes).into_iter().take_while(|(event, _)| is_done(event)).last();
+    let length = kept.map_or(0, |(_, end)| end);
+    if length == 0 {
+        return fs::remove_file(path).map_err(TrainError::io("remove", path));
+    }
+    let cut = OpenOptions::new().write(true).open(path).and_then(|file| file.set_len(length as u64));
+    cut.map_err(TrainError::io("write", path))
+}
+
+/// Event files in a folder, oldest first.
+fn files(folder: &Path) -> Result<Vec<PathBuf>, TrainError> {
+    let mut paths = Vec::new();
+    for entry in fs::read_dir(folder).map_err(TrainError::io("read", folder))? {
+        let path = entry.map_err(TrainError::io("read", folder))?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        if name.starts_with("events.out.tfevents.") {
+            paths.push(path);
+        }
+    }
+    paths.sort();
+    Ok(paths)
+}
+
+/// A file whose name sorts after those that are there: TensorBoard reads them in the order of their names.
+fn new_file(folder: &Path) -> Result<(PathBuf, File), TrainError> {
+    let earlier = files(folder)?.len();
+    let seconds = now() as u64;
+    let mut attempt = earlier;
+    loop {
+        let path = folder.join(format!("events.out.tfevents.{seconds:010}.bidst.{attempt:05}"));
+        match OpenOptions::new().write(true).create_new(true).open(&path) {
+            Ok(file) => return Ok((path, file)),
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists && attempt < earlier + MAX_FILES => {
+                attempt += 1
+            }
+            Err(source) => return Err(TrainError::io("create", &path)(source)),
+        }
+    }
+}
+
+/// Seconds since 1970.
+fn now() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |passed| passed.as_secs_f64())
+}
