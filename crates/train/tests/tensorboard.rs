@@ -74,9 +74,10 @@ fn the_scalars_are_those_of_the_records() {
     assert_eq!((steps, epochs), (15, 3));
     let first = fs::read_to_string(run.join("topology.jsonl")).unwrap();
     let first: Value = serde_json::from_str(first.lines().next().unwrap()).unwrap();
-    assert!(at("mask/iou", first["step"].as_u64().unwrap()) < 1.0);
+    let step = first["step"].as_u64().unwrap();
+    assert!(at("mask/iou", step) < 1.0);
     let layer = format!("density/{}", first["layer"].as_str().unwrap());
-    assert_eq!(at(&layer, 29), first["density"].as_f64().unwrap() as f32);
+    assert_eq!(at(&layer, step), first["density"].as_f64().unwrap() as f32);
 }
 
 #[test]

@@ -4,7 +4,6 @@
 //! own. Before a resumed run goes on, what earlier files hold from its step on is cut off, so that no reader sees a step
 //! twice; and the new file begins with a `START`, by which a TensorBoard that is running forgets it too.
 
-use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -15,6 +14,8 @@ use crate::error::TrainError;
 use crate::metrics::{DecisionRecord, EpochRecord, StepRecord};
 use crate::trainer;
 
+/// Tag of what every decision that is written has.
+const IOU: &str = "mask/iou";
 /// Files of one run beyond which none is added.
 const MAX_FILES: usize = 100_000;
 
@@ -27,8 +28,6 @@ pub struct TensorBoard {
     interval: u64,
     /// Step of the last decision that was written.
     decided: Option<u64>,
-    /// Density of every layer after its last decision.
-    densities: BTreeMap<String, f64>,
 }
 
 impl TensorBoard {
@@ -40,11 +39,12 @@ impl TensorBoard {
     pub fn open(run: &Path, steps: u64, interval: u64) -> Result<TensorBoard, TrainError> {
         let folder = run.join("tb");
         fs::create_dir_all(&folder).map_err(TrainError::io("create", &folder))?;
+        let mut decided = None;
         for path in files(&folder)? {
-            cut(&path, steps)?;
+            decided = cut(&path, steps)?.or(decided);
         }
         let (path, file) = new_file(&folder)?;
-        let mut log = TensorBoard { path, file, interval: interval.max(1), decided: None, densities: BTreeMap::new() };
+        let mut log = TensorBoard { path, file, interval: interval.max(1), decided };
         log.write(0, What::Version)?;
         log.write(steps, What::Start)?;
         Ok(log)
@@ -78,7 +78,6 @@ impl TensorBoard {
     }
 
     fn decision(&mut self, records: &[DecisionRecord]) -> Result<(), TrainError> {
-        self.densities.extend(records.iter().map(|record| (record.layer.clone(), record.density)));
         let Some(step) = records.first().map(|record| record.step) else { return Ok(()) };
         if self.decided.is_some_and(|decided| step < decided + self.interval) {
             return Ok(());
@@ -89,7 +88,10 @@ impl TensorBoard {
         let (dropped, grown) = (sum(|record| record.dropped), sum(|record| record.grown));
         let union = sum(|record| record.nnz) + dropped;
         let iou = if union > 0.0 { kept / union } else { 1.0 };
-        self.scalars(step, [("mask/iou", iou), ("mask/grown", grown), ("mask/dropped", dropped)])
+        let layers = records.iter().map(|record| (format!("density/{}", record.layer), record.density as f32));
+        let whole = [(IOU, iou), ("mask/grown", grown), ("mask/dropped", dropped)];
+        let whole = whole.into_iter().map(|(tag, value)| (tag.to_owned(), value as f32));
+        self.write(step, What::Scalars(whole.chain(layers).collect()))
     }
 
     fn epoch(&mut self, record: &EpochRecord) -> Result<(), TrainError> {
@@ -107,10 +109,7 @@ impl TensorBoard {
                 ("mask/itop", pattern.itop),
                 ("mask/inspected", pattern.inspected),
             ],
-        )?;
-        let densities = self.densities.iter().map(|(layer, density)| (format!("density/{layer}"), *density as f32));
-        let densities: Vec<(String, f32)> = densities.collect();
-        if densities.is_empty() { Ok(()) } else { self.write(at, What::Scalars(densities)) }
+        )
     }
 
     fn scalars<const N: usize>(&mut self, step: u64, values: [(&str, f64); N]) -> Result<(), TrainError> {
@@ -124,17 +123,24 @@ impl TensorBoard {
     }
 }
 
-/// Cuts a file off before the first event of a step that is still to be done, or that is not whole.
-fn cut(path: &Path, steps: u64) -> Result<(), TrainError> {
+/// Cuts a file off before the first event of a step that is still to be done, or that is not whole, and removes it if nothing
+/// remains; returns the step of the last
+/// decision that stays.
+fn cut(path: &Path, steps: u64) -> Result<Option<u64>, TrainError> {
     let bytes = fs::read(path).map_err(TrainError::io("read", path))?;
+    let mut kept = events::read(&bytes);
     let is_done = |event: &Event| event.step < steps || event.what == What::Version;
-    let kept = events::read(&bytes).into_iter().take_while(|(event, _)| is_done(event)).last();
-    let length = kept.map_or(0, |(_, end)| end);
-    if length == 0 {
-        return fs::remove_file(path).map_err(TrainError::io("remove", path));
-    }
+    kept.truncate(kept.iter().take_while(|(event, _)| is_done(event)).count());
+    let says_something = kept.iter().any(|(event, _)| matches!(event.what, What::Scalars(_)));
+    let Some(&(_, length)) = kept.last().filter(|_| says_something) else {
+        fs::remove_file(path).map_err(TrainError::io("remove", path))?;
+        return Ok(None);
+    };
     let cut = OpenOptions::new().write(true).open(path).and_then(|file| file.set_len(length as u64));
-    cut.map_err(TrainError::io("write", path))
+    cut.map_err(TrainError::io("write", path))?;
+    let decides =
+        |event: &Event| matches!(&event.what, What::Scalars(values) if values.iter().any(|(tag, _)| tag == IOU));
+    Ok(kept.iter().rev().find(|(event, _)| decides(event)).map(|(event, _)| event.step))
 }
 
 /// Event files in a folder, oldest first.

@@ -49,8 +49,30 @@ pub struct Key {
     pub name: String,
     /// Its colour.
     pub ink: Ink,
-    /// Whether the line is dashed.
-    pub dashed: bool,
+    /// Its mark.
+    pub mark: Mark,
+}
+
+/// How the marks of a series look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mark {
+    /// A line.
+    Line,
+    /// A dashed line.
+    Dashed,
+    /// A disc.
+    Dot,
+    /// A circle.
+    Ring,
+    /// The shape of a group.
+    Shape(usize),
+}
+
+impl Key {
+    /// An entry.
+    pub fn new(name: impl Into<String>, ink: Ink, mark: Mark) -> Key {
+        Key { name: name.into(), ink, mark }
+    }
 }
 
 /// A line of a chart.
@@ -99,7 +121,7 @@ pub struct Chart<'a> {
 impl Series {
     /// A line without a band.
     pub fn new(name: impl Into<String>, ink: Ink, points: Vec<(f64, f64)>) -> Series {
-        let key = Key { name: name.into(), ink, dashed: false };
+        let key = Key::new(name, ink, Mark::Line);
         Series { key, points, band: Vec::new(), width: 2.0 }
     }
 
@@ -110,7 +132,7 @@ impl Series {
 
     /// The same, dashed and thinner.
     pub fn dashed(self) -> Series {
-        Series { key: Key { dashed: true, ..self.key }, width: 1.3, ..self }
+        Series { key: Key { mark: Mark::Dashed, ..self.key }, width: 1.3, ..self }
     }
 
     /// With neighbours averaged where there are too many to be seen.
@@ -155,11 +177,35 @@ pub fn legend(canvas: &mut Canvas, y: f64, keys: &[Key]) -> f64 {
         if x > MARGIN && x + width > WIDTH - MARGIN {
             (x, y) = (MARGIN, y + 17.0);
         }
-        canvas.path(&[(x, y - 4.0), (x + 16.0, y - 4.0)], &key.ink.stroke(), 3.0, key.dashed);
+        draw_key(canvas, (x, y - 4.0), key);
         canvas.text(x + 22.0, y, Anchor::Start, LABEL, &name);
         x += width + 14.0;
     }
     y + 8.0
+}
+
+fn draw_key(canvas: &mut Canvas, (x, y): (f64, f64), key: &Key) {
+    let (stroke, fill, middle) = (key.ink.stroke(), key.ink.fill(), (x + 8.0, y));
+    match key.mark {
+        Mark::Line | Mark::Dashed => canvas.path(&[(x, y), (x + 16.0, y)], &stroke, 3.0, key.mark == Mark::Dashed),
+        Mark::Dot => canvas.dot(middle, 4.0, &fill),
+        Mark::Ring => canvas.ring(middle, 5.0, &stroke),
+        Mark::Shape(group) => shape(canvas, middle, group, &fill),
+    }
+}
+
+/// Groups differ in shape as well as in colour.
+pub fn shape(canvas: &mut Canvas, (x, y): (f64, f64), group: usize, class: &str) {
+    const SIZE: f64 = 4.6;
+    let corners: &[(f64, f64)] = match group % 5 {
+        0 => return canvas.dot((x, y), SIZE, class),
+        1 => &[(-0.9, -0.9), (0.9, -0.9), (0.9, 0.9), (-0.9, 0.9)],
+        2 => &[(0.0, -1.2), (1.1, 0.8), (-1.1, 0.8)],
+        3 => &[(0.0, -1.25), (1.25, 0.0), (0.0, 1.25), (-1.25, 0.0)],
+        _ => &[(0.0, 1.2), (1.1, -0.8), (-1.1, -0.8)],
+    };
+    let points: Vec<(f64, f64)> = corners.iter().map(|corner| (x + SIZE * corner.0, y + SIZE * corner.1)).collect();
+    canvas.area(&points, class, 1.0);
 }
 
 /// Labels on a horizontal axis: as many as fit, each below its tick and inside the panel.
@@ -172,7 +218,7 @@ pub fn x_labels(canvas: &mut Canvas, y: f64, x: Scale, ticks: &[f64], labels: &[
             continue;
         }
         canvas.text(middle, y, Anchor::Middle, LABEL, label);
-        free_from = middle + half + 8.0;
+        free_from = middle + half + 4.0;
     }
 }
 
@@ -288,7 +334,7 @@ fn draw_line(canvas: &mut Canvas, plot: &Plot, series: &Series) {
         canvas.area(&outline, &series.key.ink.fill(), 0.16);
     }
     let points: Vec<(f64, f64)> = series.points.iter().map(place).collect();
-    canvas.path(&points, &series.key.ink.stroke(), series.width, series.key.dashed);
+    canvas.path(&points, &series.key.ink.stroke(), series.width, series.key.mark == Mark::Dashed);
 }
 
 fn draw_bars(canvas: &mut Canvas, plot: &Plot, series: &Series) {

@@ -2,7 +2,7 @@
 
 use super::Content;
 use super::cells::{self, Cell};
-use super::chart::{Chart, Ink, Key, Marks, Plot, Series, axes, empty, heading, legend};
+use super::chart::{Chart, Ink, Key, Mark as Look, Marks, Plot, Series, axes, empty, heading, legend, shape};
 use super::panels::{Panel, Tile};
 use super::records::{Epoch, Records};
 use super::scale::{self, Format, Scale};
@@ -63,7 +63,7 @@ pub fn content(runs: &[Records]) -> Content {
         column
     });
     Content {
-        title: tables.title(),
+        title: if cells.is_empty() { "Runs".to_owned() } else { tables.title() },
         lines,
         tiles: tiles(&cells),
         columns: columns.collect(),
@@ -92,7 +92,7 @@ fn tiles(cells: &[Cell<'_>]) -> Vec<Tile> {
         }
     }
     let tile = |(sparsity, mean, cell, spread): &(f64, f64, &Cell<'_>, Spread)| Tile {
-        name: if *sparsity == 0.0 { "Dense".to_owned() } else { format!("Best at {}", scale::percent(*sparsity)) },
+        name: if *sparsity == 0.0 { "Dense".to_owned() } else { format!("Best at {}", scale::level(*sparsity)) },
         figure: scale::percent(*mean),
         note: match spread.values.len() {
             1 => format!("{}, one run", cell.group),
@@ -130,7 +130,7 @@ fn frontier(cells: &[Cell<'_>], groups: &[String]) -> Canvas {
     levels.sort_by(f64::total_cmp);
     levels.dedup();
     let ticks: Vec<f64> = levels.iter().map(|level| 1.0 / (1.0 - level)).collect();
-    let labels: Vec<String> = levels.iter().map(|level| format!("{}%", (level * 1e4).round() / 1e2)).collect();
+    let labels: Vec<String> = levels.iter().copied().map(scale::level).collect();
     let x = Scale::log(ticks.iter().copied());
     let reference = dense.iter().flat_map(|(_, spread)| spread.values.clone());
     let plot = axes(&mut canvas, y, x, (&ticks, &labels), "sparsity", heights(&marks, reference), Format::Percent);
@@ -152,14 +152,14 @@ fn frontier(cells: &[Cell<'_>], groups: &[String]) -> Canvas {
 fn against_time(cells: &[Cell<'_>], groups: &[String]) -> Canvas {
     let note =
         "Minutes of training as measured, with whatever else the machine did. Every seed, and the mean of each cell.";
-    scatter("Accuracy and training time", note, "minutes of training", cells, groups, |run| {
+    scatter("Accuracy and training time", note, ("minutes of training", Some(0.0)), cells, groups, |run| {
         Some(run.last()?.timing.run_train_s? / 60.0)
     })
 }
 
 fn against_flops(cells: &[Cell<'_>], groups: &[String]) -> Canvas {
     let note = "FLOPs of training, gradients at zeros included, over those of the dense network. Every seed, and the mean of each cell.";
-    scatter("Accuracy and training FLOPs", note, "training FLOPs, 1 = dense", cells, groups, |run| {
+    scatter("Accuracy and training FLOPs", note, ("training FLOPs, 1 = dense", None), cells, groups, |run| {
         let totals = &run.last()?.run;
         Some(totals.flops.training? / totals.dense_flops.filter(|dense| *dense > 0.0)?)
     })
@@ -168,7 +168,7 @@ fn against_flops(cells: &[Cell<'_>], groups: &[String]) -> Canvas {
 fn scatter(
     title: &str,
     note: &str,
-    x_name: &str,
+    (x_name, x_from): (&str, Option<f64>),
     cells: &[Cell<'_>],
     groups: &[String],
     across: impl Fn(&Records) -> Option<f64> + Copy,
@@ -179,7 +179,7 @@ fn scatter(
     }
     let (mut canvas, y) = heading(title, note);
     let y = group_legend(&mut canvas, y, groups, None);
-    let values = marks.iter().flat_map(|mark| mark.seeds.iter().map(|seed| seed.0)).chain([0.0]);
+    let values = marks.iter().flat_map(|mark| mark.seeds.iter().map(|seed| seed.0)).chain(x_from);
     let x = Scale::linear(values, 5);
     let ticks = x.ticks(5);
     let labels = Format::Number.labels(&ticks);
@@ -215,11 +215,11 @@ fn draw_marks(canvas: &mut Canvas, plot: &Plot, marks: &[Mark], groups: &[String
             let (low, high) = (plot.y.at(mean - deviation), plot.y.at(mean + deviation));
             canvas.path(&[(middle.0, low), (middle.0, high)], &ink.stroke(), 1.4, false);
         }
-        shape(canvas, middle, mark.group);
+        shape(canvas, middle, mark.group, &ink.fill());
         let says = format!(
             "{} at {}: {:.2}% ± {:.2} (n = {})",
             groups[mark.group],
-            scale::percent(mark.sparsity),
+            scale::level(mark.sparsity),
             100.0 * mean,
             100.0 * deviation,
             values.len()
@@ -228,25 +228,10 @@ fn draw_marks(canvas: &mut Canvas, plot: &Plot, marks: &[Mark], groups: &[String
     }
 }
 
-/// Groups differ in shape as well as in colour.
-fn shape(canvas: &mut Canvas, (x, y): (f64, f64), group: usize) {
-    let class = Ink::Series(group).fill();
-    let size = 4.6;
-    let corners: &[(f64, f64)] = match group % 5 {
-        0 => return canvas.dot((x, y), size, &class),
-        1 => &[(-0.9, -0.9), (0.9, -0.9), (0.9, 0.9), (-0.9, 0.9)],
-        2 => &[(0.0, -1.2), (1.1, 0.8), (-1.1, 0.8)],
-        3 => &[(0.0, -1.25), (1.25, 0.0), (0.0, 1.25), (-1.25, 0.0)],
-        _ => &[(0.0, 1.2), (1.1, -0.8), (-1.1, -0.8)],
-    };
-    let points: Vec<(f64, f64)> = corners.iter().map(|corner| (x + size * corner.0, y + size * corner.1)).collect();
-    canvas.area(&points, &class, 1.0);
-}
-
 fn group_legend(canvas: &mut Canvas, y: f64, groups: &[String], dense: Option<&str>) -> f64 {
-    let key = |(at, name): (usize, &String)| Key { name: name.clone(), ink: Ink::Series(at), dashed: false };
+    let key = |(at, name): (usize, &String)| Key::new(name, Ink::Series(at), Look::Shape(at));
     let mut keys: Vec<Key> = groups.iter().enumerate().map(key).collect();
-    keys.extend(dense.map(|name| Key { name: name.to_owned(), ink: Ink::Twin, dashed: true }));
+    keys.extend(dense.map(|name| Key::new(name, Ink::Twin, Look::Dashed)));
     legend(canvas, y, &keys)
 }
 
@@ -259,7 +244,7 @@ fn curves(cells: &[Cell<'_>], groups: &[String]) -> Vec<Option<Panel>> {
     }
     let panel = |at: usize| {
         let level = *levels.get(at)?;
-        let title = format!("Test accuracy at {}", scale::percent(level));
+        let title = format!("Test accuracy at {}", scale::level(level));
         let own = cells.iter().filter(|cell| cell.sparsity == level);
         let mut series: Vec<Series> = own.filter_map(|cell| curve(cell, groups)).collect();
         let dense = cells.iter().filter(|cell| cell.sparsity == 0.0).take(1);

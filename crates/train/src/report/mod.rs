@@ -93,7 +93,7 @@ fn one(run: &Records, twin: Option<&Records>) -> Content {
             let width = if config.model.width == 1.0 { String::new() } else { format!(" ×{}", config.model.width) };
             let sparsity = match config.sparsity.level {
                 0.0 => String::new(),
-                level => format!(" at {} {}", scale::percent(level), config.sparsity.distribution),
+                level => format!(" at {} {}", scale::level(level), config.sparsity.distribution),
             };
             format!("{}{width} on {} · {}{sparsity}", config.model.name, config.data.name, config.algorithm.name)
         },

@@ -61,7 +61,7 @@ pub fn lay_out(content: &Content) -> Canvas {
 /// A card with a drawing on it, for each of some panels, one below the other.
 fn stack(body: &mut Canvas, x: f64, mut y: f64, panels: &[Panel]) -> f64 {
     for panel in panels {
-        body.rect([x, y, WIDTH, panel.canvas.height()], "card", 8.0);
+        body.rect([x, y, WIDTH, panel.canvas.height()], "plate", 8.0);
         body.place(x, y, &panel.canvas);
         y += panel.canvas.height() + GAP;
     }
@@ -74,7 +74,7 @@ fn tiles(body: &mut Canvas, y: f64, tiles: &[Tile]) {
     for (at, tile) in tiles.iter().enumerate() {
         let x = EDGE + (width + GAP) * at as f64;
         let room = width - 24.0;
-        body.rect([x, y, width, TILE], "card", 8.0);
+        body.rect([x, y, width, TILE], "plate", 8.0);
         body.text(x + 12.0, y + 22.0, Anchor::Start, LABEL, &LABEL.fit(&tile.name, room));
         body.text(x + 12.0, y + 47.0, Anchor::Start, FIGURE, &FIGURE.fit(&tile.figure, room));
         for (line, text) in LABEL.wrap(&tile.note, room).iter().take(2).enumerate() {
@@ -95,7 +95,7 @@ fn table(body: &mut Canvas, y: f64, table: &Table) -> f64 {
     };
     let height = 44.0 + ROW * rows.len() as f64;
     let inner = PAGE - 2.0 * EDGE;
-    body.rect([EDGE, y, inner, height], "card", 8.0);
+    body.rect([EDGE, y, inner, height], "plate", 8.0);
     body.text(EDGE + 16.0, y + 27.0, Anchor::Start, super::svg::TITLE, table.heading);
     let mut x = EDGE + 16.0;
     for column in 0..columns {

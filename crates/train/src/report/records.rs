@@ -22,6 +22,8 @@ const MAX_BYTES: u64 = 8 << 20;
 const MAX_LINES: usize = 5_000_000;
 /// Sizes above which a number is taken for damage.
 const MAX_SIZE: f64 = 1e30;
+/// The same, for seconds.
+const MAX_SECONDS: f64 = 1e9;
 
 /// A run.
 #[derive(Debug, Default)]
@@ -264,8 +266,11 @@ impl Epoch {
         } = &mut self;
         let losses = [train_loss, test_loss, &mut run.flops.training, &mut run.dense_flops];
         let times = [&mut timing.train_s, &mut timing.data_s, &mut timing.topology_s, &mut timing.run_train_s];
-        for value in losses.into_iter().chain(times) {
+        for value in losses {
             *value = value.filter(|value| value.abs() < MAX_SIZE);
+        }
+        for value in times {
+            *value = value.filter(|value| (0.0..MAX_SECONDS).contains(value));
         }
         for share in [train_accuracy, test_accuracy, density, itop, inspected, &mut run.best_test_accuracy] {
             *share = share.filter(|share| (0.0..=1.0).contains(share));
@@ -278,7 +283,7 @@ impl Step {
     fn checked(mut self) -> Step {
         let StepTiming { total_s, data_s, forward_s, backward_s, optimizer_s, topology_s } = &mut self.timing;
         for value in [total_s, data_s, forward_s, backward_s, optimizer_s, topology_s] {
-            *value = value.clamp(0.0, MAX_SIZE);
+            *value = value.clamp(0.0, MAX_SECONDS);
         }
         self
     }

@@ -172,11 +172,17 @@ pub fn percent(share: f64) -> String {
     format!("{value:.digits$}%")
 }
 
-/// `2.1 ms`, `41.2 s`, `3 min 05 s`, `2 h 07 min`
+/// A sparsity as people say it: `90%`, `99.5%`.
+pub fn level(sparsity: f64) -> String {
+    format!("{}%", (1e4 * sparsity).round() / 1e2)
+}
+
+/// `2.10 ms`, `41.2 s`, `3 min 05 s`, `2 h 07 min`
 pub fn seconds(value: f64) -> String {
     let whole = value.max(0.0).round() as u64;
     match value {
-        _ if value < 0.9995 => format!("{} ms", three_digits(1e3 * value)),
+        _ if value < 0.0995 => format!("{:.*} ms", if value < 0.00995 { 2 } else { 1 }, 1e3 * value),
+        _ if value < 0.9995 => format!("{:.0} ms", 1e3 * value),
         _ if value < 99.95 => format!("{value:.1} s"),
         _ if whole < 5_940 => format!("{} min {:02} s", whole / 60, whole % 60),
         _ => format!("{} h {:02} min", whole / 3_600, whole % 3_600 / 60),
@@ -242,6 +248,6 @@ mod tests {
         assert_eq!([0.0, 0.052, 950.0, 1_500.0, 24_120_000.0].map(number), ["0", "0.052", "950", "1.5k", "24.1M"]);
         assert_eq!([999.0, 145_456.0, 1e9].map(bytes), ["999 B", "145 kB", "1 GB"]);
         assert_eq!([0.0, 0.0512, 0.9, 0.998].map(percent), ["0%", "5.1%", "90.0%", "99.80%"]);
-        assert_eq!([0.0021, 41.23, 185.4, 7_650.0].map(seconds), ["2.1 ms", "41.2 s", "3 min 05 s", "2 h 08 min"]);
+        assert_eq!([0.0021, 41.23, 185.4, 7_650.0].map(seconds), ["2.10 ms", "41.2 s", "3 min 05 s", "2 h 08 min"]);
     }
 }

@@ -35,8 +35,8 @@ pub const VALUE: Style = Style { size: 11.0, weight: Weight::Regular, class: "t"
 pub const FIGURE: Style = Style { size: 21.0, weight: Weight::SemiBold, class: "t" };
 /// The heading of a picture.
 pub const HEADING: Style = Style { size: 22.0, weight: Weight::SemiBold, class: "t" };
-/// On coloured ground.
-pub const INVERSE: Style = Style { size: 10.5, weight: Weight::SemiBold, class: "inv" };
+/// On tinted ground.
+pub const CELL: Style = Style { size: 10.5, weight: Weight::Regular, class: "t" };
 
 impl Style {
     /// Width of `text`.
@@ -173,6 +173,15 @@ impl Canvas {
             self.body,
             "<rect class=\"{class}\" x=\"{x:.1}\" y=\"{y:.1}\" width=\"{width:.1}\" height=\"{height:.1}\" rx=\"{radius}\"/>"
         );
+    }
+
+    /// A rectangle in a light tint, with a bar of the full colour at its left.
+    pub fn tint(&mut self, [x, y, width, height]: [f64; 4], class: &str) {
+        let _ = write!(
+            self.body,
+            "<rect class=\"{class}\" fill-opacity=\"0.16\" x=\"{x:.1}\" y=\"{y:.1}\" width=\"{width:.1}\" height=\"{height:.1}\"/>"
+        );
+        self.rect([x, y, 3.0, height], class, 0.0);
     }
 
     /// A place that says `text` when pointed at. Browsers show it without any script.

@@ -44,18 +44,17 @@ const COLOURS: [Colour; 15] = [
 ];
 
 /// Rules for the classes that drawings use: selector, property, name of a colour.
-const RULES: [(&str, &str, &str); 11] = [
+const RULES: [(&str, &str, &str); 10] = [
     (".t", "fill", "text"),
     (".m", "fill", "muted"),
     (".grid", "stroke", "grid"),
     (".axis", "stroke", "axis"),
-    (".card", "fill", "card"),
-    (".card", "stroke", "edge"),
+    (".plate", "fill", "card"),
+    (".plate", "stroke", "edge"),
     (".page", "fill", "page"),
     (".ft", "fill", "twin"),
     (".st", "stroke", "twin"),
     (".hole", "fill", "card"),
-    (".inv", "fill", "card"),
 ];
 
 /// The rules with colours written by `value`.

@@ -1,6 +1,6 @@
 //! Where the time of a step goes, and what the bytes are for.
 
-use super::super::chart::{Bar, INNER, Ink, Key, MARGIN, WIDTH, bars, empty, heading, legend, x_labels};
+use super::super::chart::{Bar, INNER, Ink, Key, MARGIN, Mark, WIDTH, bars, empty, heading, legend, x_labels};
 use super::super::records::{Epoch, EpochTiming, Records, StepTiming};
 use super::super::scale::{self, Format, Scale};
 use super::super::svg::{Anchor, Canvas, LABEL, VALUE};
@@ -71,11 +71,7 @@ pub fn step(run: &Records, twin: Option<&Records>) -> Panel {
     let row = |(name, value): (&str, fn(&Phases) -> f64)| Bar {
         name: name.to_owned(),
         value: value(&phases),
-        text: format!(
-            "{} · {}",
-            scale::seconds(value(&phases)),
-            scale::percent(value(&phases) / phases.total.max(1e-12))
-        ),
+        text: share(value(&phases), phases.total),
         twin: other.as_ref().map(|(_, other)| value(other)),
         ink: Ink::Series(BLUE),
     };
@@ -84,6 +80,11 @@ pub fn step(run: &Records, twin: Option<&Records>) -> Panel {
     let bottom = bars(&mut canvas, y, &rows);
     canvas.set_height(bottom);
     Panel::new(title, canvas)
+}
+
+/// `17.0 ms · 32.0%`
+fn share(seconds: f64, total: f64) -> String {
+    format!("{} · {:.1}%", scale::seconds(seconds), 100.0 * seconds / total.max(1e-12))
 }
 
 /// What the bytes are for.
@@ -110,7 +111,7 @@ pub fn bytes(run: &Records) -> Panel {
     let note = "Bytes before the first step, on a logarithmic scale, and what the dense network needs of the same.";
     let (mut canvas, y) = heading(title, note);
     let keys = [("this run", Ink::Series(BLUE)), ("dense", Ink::Twin)];
-    let keys = keys.map(|(name, ink)| Key { name: name.to_owned(), ink, dashed: false });
+    let keys = keys.map(|(name, ink)| Key::new(name, ink, Mark::Dot));
     let y = legend(&mut canvas, y, &keys);
     let bottom = dumbbells(&mut canvas, y, &inventory.bytes, &inventory.dense_bytes);
     canvas.set_height(bottom);

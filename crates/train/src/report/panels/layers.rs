@@ -2,10 +2,10 @@
 
 use bidst_engine::{Choice, Kernel};
 
-use super::super::chart::{Ink, Key, MARGIN, WIDTH, empty, heading, legend, x_labels};
+use super::super::chart::{Ink, Key, MARGIN, Mark, WIDTH, empty, heading, legend, x_labels};
 use super::super::records::Records;
 use super::super::scale::{self, Format, Scale};
-use super::super::svg::{Anchor, Canvas, INVERSE, LABEL, VALUE};
+use super::super::svg::{Anchor, CELL, Canvas, LABEL, VALUE};
 use super::super::theme::{BLUE, ORANGE};
 use super::Panel;
 
@@ -35,8 +35,8 @@ pub fn density(run: &Records) -> Panel {
     }
     let note = "Share of the positions that exist, on a logarithmic scale. Layers without a target stay dense.";
     let (mut canvas, y) = heading(title, note);
-    let keys = [("now", Ink::Series(BLUE)), ("target", Ink::Series(ORANGE))];
-    let y = legend(&mut canvas, y, &keys.map(|(name, ink)| Key { name: name.to_owned(), ink, dashed: false }));
+    let keys = [("now", BLUE, Mark::Dot), ("target", ORANGE, Mark::Ring)];
+    let y = legend(&mut canvas, y, &keys.map(|(name, ink, mark)| Key::new(name, Ink::Series(ink), mark)));
     let (left, right) = (MARGIN + NAME + 10.0, WIDTH - MARGIN - 46.0);
     let values = rows.iter().flat_map(|row| [Some(row.actual), row.target]).flatten().chain([1.0]);
     let x = Scale::log(values).between(left, right);
@@ -146,12 +146,12 @@ fn draw_cell(canvas: &mut Canvas, place: [f64; 4], kernel: Kernel, speed_up: Opt
         Kernel::Dense => ("dense", Ink::Series(ORANGE)),
     };
     let [x, y, width, _] = place;
-    canvas.rect(place, &ink.fill(), 3.0);
-    canvas.text(x + 7.0, y + 11.5, Anchor::Start, INVERSE, word);
+    canvas.tint(place, &ink.fill());
+    canvas.text(x + 7.0, y + 11.5, Anchor::Start, CELL, word);
     if let Some(speed_up) = speed_up.filter(|value| value.is_finite()) {
         let text =
             if speed_up < 9.95 { format!("{speed_up:.1}×") } else { format!("{}×", scale::number(speed_up.round())) };
-        canvas.text(x + width - 7.0, y + 11.5, Anchor::End, INVERSE, &text);
+        canvas.text(x + width - 7.0, y + 11.5, Anchor::End, CELL, &text);
     }
 }
 
