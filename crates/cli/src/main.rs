@@ -12,6 +12,7 @@ mod signals;
 mod text;
 
 use std::process::ExitCode;
+use std::sync::LazyLock;
 
 use clap::{Parser, Subcommand};
 
@@ -19,13 +20,17 @@ use clap::{Parser, Subcommand};
 ///
 /// Without a verb: a demo. BiDST trains a small network at 90% sparsity on embedded images, in well under a minute.
 #[derive(Parser)]
-#[command(name = "bidst", version, args_conflicts_with_subcommands = true, after_help = EXIT_CODES)]
+#[command(name = "bidst", version = VERSION.as_str(), args_conflicts_with_subcommands = true, after_help = EXIT_CODES)]
 struct Cli {
     #[command(subcommand)]
     verb: Option<Verb>,
     #[command(flatten)]
     demo: cmd::demo::Args,
 }
+
+/// Version, compiler and target, as bug reports need them.
+static VERSION: LazyLock<String> =
+    LazyLock::new(|| format!("{} ({}, {})", env!("CARGO_PKG_VERSION"), bidst_train::COMPILER, bidst_train::TARGET));
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 usage or configuration, 3 diverged, 4 bad or missing data, \
                           130 or 143 stopped by a signal.";
@@ -39,6 +44,7 @@ enum Verb {
     Bench(cmd::bench::Args),
     Compare(cmd::compare::Args),
     Report(cmd::report::Args),
+    Config(cmd::config::Args),
 }
 
 fn main() -> ExitCode {
@@ -52,6 +58,7 @@ fn main() -> ExitCode {
         Some(Verb::Bench(args)) => cmd::bench::run(&args),
         Some(Verb::Compare(args)) => cmd::compare::run(&args),
         Some(Verb::Report(args)) => cmd::report::run(&args),
+        Some(Verb::Config(args)) => cmd::config::run(&args),
     };
     exit::report(result)
 }

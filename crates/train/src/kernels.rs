@@ -60,6 +60,11 @@ impl From<KernelSetting> for String {
 }
 
 impl KernelSetting {
+    /// The settings that have a name.
+    pub(crate) fn names() -> Vec<&'static str> {
+        NAMED.iter().map(|(name, _)| *name).collect()
+    }
+
     /// Gives the layers of `network` their kernels.
     ///
     /// # Errors
@@ -88,8 +93,8 @@ impl KernelSetting {
 fn read(path: &Path) -> Result<Vec<Choice>, TrainError> {
     let text = fs::read_to_string(path).map_err(|error| match error.kind() {
         ErrorKind::NotFound => {
-            let (word, names) = (path.display().to_string(), NAMED.map(|(name, _)| name));
-            let near = hint(&word, names);
+            let (word, names) = (path.display().to_string(), KernelSetting::names());
+            let near = hint(&word, names.iter().copied());
             let message = format!("there is no file `{word}`{near} (by name there is: {})", names.join(", "));
             ConfigError::of_key("engine.kernels", message).into()
         }

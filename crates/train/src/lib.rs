@@ -38,3 +38,8 @@ pub use config::Config;
 pub use error::TrainError;
 pub use session::Session;
 pub use trainer::{Event, Observer, Trainer};
+
+/// The compiler that built this library.
+pub const COMPILER: &str = env!("BIDST_RUSTC");
+/// The platform that it was built for.
+pub const TARGET: &str = env!("BIDST_TARGET");

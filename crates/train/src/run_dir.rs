@@ -75,8 +75,8 @@ impl Manifest {
     pub fn new(instruction_set: &str, threads: usize) -> Manifest {
         Manifest {
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            compiler: env!("BIDST_RUSTC").to_owned(),
-            target: env!("BIDST_TARGET").to_owned(),
+            compiler: crate::COMPILER.to_owned(),
+            target: crate::TARGET.to_owned(),
             instruction_set: instruction_set.to_owned(),
             threads,
             started: time::iso(time::now()),

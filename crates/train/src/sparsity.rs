@@ -24,7 +24,7 @@ impl Allocation {
     /// A name or pattern that no layer matches; counts that cannot be met.
     pub fn new(graph: &Graph, sparsity: &Sparsity) -> Result<Allocation, TrainError> {
         let weights = graph.weights();
-        let names: Vec<&str> = weights.iter().map(|weight| graph.node(weight.node).name.as_str()).collect();
+        let names = names(graph);
         let dense = match &sparsity.dense_layers {
             Some(patterns) => matching(&names, "sparsity.dense_layers", patterns)?,
             None => default_dense(graph, &weights),
@@ -126,23 +126,31 @@ fn at_level(len: usize, level: f64) -> Option<usize> {
     (level > 0.0).then(|| ((1.0 - level) * len as f64).round() as usize)
 }
 
+/// Names of the layers with weights, in the order of [`Graph::weights`].
+pub(crate) fn names(graph: &Graph) -> Vec<&str> {
+    graph.weights().iter().map(|weight| graph.node(weight.node).name.as_str()).collect()
+}
+
+/// What to say about a pattern that none of `names` matches; `None` if one does.
+pub(crate) fn unmatched(names: &[&str], pattern: &str) -> Option<String> {
+    if names.iter().any(|name| glob::matches(pattern, name)) {
+        return None;
+    }
+    let near = hint(pattern, names.iter().copied());
+    Some(format!("no layer is called `{pattern}`{near} (there is: {})", names.join(", ")))
+}
+
 /// Which names match one of the patterns.
 fn matching<'a>(
     names: &[&str],
     key: &str,
-    patterns: impl IntoIterator<Item = &'a String>,
+    patterns: impl IntoIterator<Item = &'a String> + Clone,
 ) -> Result<Vec<bool>, ConfigError> {
-    let mut matched = vec![false; names.len()];
-    for pattern in patterns {
-        let hits: Vec<usize> = (0..names.len()).filter(|&index| glob::matches(pattern, names[index])).collect();
-        if hits.is_empty() {
-            let near = hint(pattern, names.iter().copied());
-            let message = format!("no layer is called `{pattern}`{near} (there is: {})", names.join(", "));
-            return Err(ConfigError::of_key(key, message));
-        }
-        hits.into_iter().for_each(|index| matched[index] = true);
+    if let Some(message) = patterns.clone().into_iter().find_map(|pattern| unmatched(names, pattern)) {
+        return Err(ConfigError::of_key(key, message));
     }
-    Ok(matched)
+    let is_matched = |name: &&str| patterns.clone().into_iter().any(|pattern| glob::matches(pattern, name));
+    Ok(names.iter().map(is_matched).collect())
 }
 
 /// MEST's profile: the first convolution, 1x1 shortcut convolutions and the last linear layer stay dense; and so do

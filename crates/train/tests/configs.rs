@@ -3,9 +3,12 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use bidst_model::zoo;
 use bidst_train::Config;
+use bidst_train::bench::Bench;
 use bidst_train::compare::Comparison;
-use bidst_train::config::Builder;
+use bidst_train::config::{Builder, Schedule};
+use bidst_train::sparsity::Allocation;
 
 /// The files of `configs/`: studies, which have a grid, or recipes for single runs.
 fn files(studies: bool) -> Vec<PathBuf> {
@@ -40,7 +43,7 @@ fn a_recipe_is_called_after_its_data_model_algorithm_and_sparsity() {
     for path in recipes() {
         let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
         let config = Builder::new().file(&path).finish().unwrap();
-        if name == "demo" {
+        if ["demo", "bidst-paper"].contains(&name.as_str()) {
             continue;
         }
         let data = config.data.name.split('-').next().unwrap();
@@ -77,8 +80,8 @@ fn recipes_that_are_compared_differ_in_the_algorithm_only() {
 #[test]
 fn every_study_spans_valid_runs_that_differ_in_their_grid_only() {
     let studies = files(true);
-    assert_eq!(studies.len(), 2, "{studies:?}");
-    for (path, cells, seeds) in [(&studies[0], 8, 1), (&studies[1], 15, 3)] {
+    assert_eq!(studies.len(), 3, "{studies:?}");
+    for (path, (cells, seeds)) in studies.iter().zip([(8, 1), (4, 2), (15, 3)]) {
         let folder = path.with_extension("");
         let comparison = Comparison::new(&folder, Builder::new().file(path)).unwrap_or_else(|error| panic!("{error}"));
         // The dense network has no sparsity and is one cell.
@@ -89,5 +92,78 @@ fn every_study_spans_valid_runs_that_differ_in_their_grid_only() {
             (config.run.seed, config.sparsity.level) = (first.run.seed, first.sparsity.level);
             assert_eq!(&config, first, "{}", run.name);
         }
+    }
+}
+
+/// A recipe of `configs/published` with settings over it, as `bidst train` takes them.
+fn published(name: &str, settings: &[&str]) -> Config {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../../configs/published/{name}.toml"));
+    let builder = settings.iter().fold(Builder::new().file(&path), |builder, setting| builder.set(setting));
+    builder.finish().unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// The network of a recipe with its non-zeros shared out.
+fn allocation(config: &Config) -> Allocation {
+    let entry = zoo::list().iter().find(|entry| entry.name == config.model.name).unwrap();
+    let classes = if config.data.name == "cifar100" { 100 } else { 10 };
+    let options = zoo::Options { width: config.model.width, classes, input: entry.input };
+    Allocation::new(&zoo::build(entry.name, &options).unwrap(), &config.sparsity).unwrap()
+}
+
+/// Sparsities over all weights in percent, as counted by hand for the tables of the literature.
+const OVERALL: &[(&str, [f64; 3])] = &[
+    ("cifar10-resnet32-w2", [89.40, 94.37, 97.35]),
+    ("cifar100-resnet32-w2", [88.85, 93.78, 96.75]),
+    ("cifar10-vgg19", [89.97, 94.97, 97.97]),
+    ("cifar100-vgg19", [89.76, 94.75, 97.74]),
+];
+
+#[test]
+fn every_published_setting_on_cifar_has_its_protocol_and_its_sparsity() {
+    for data in ["cifar10", "cifar100"] {
+        for (network, model, width) in
+            [("resnet32-w2", "resnet32", 2.0), ("vgg19", "vgg19", 1.0), ("mobilenet-v2", "mobilenet-v2", 1.0)]
+        {
+            let name = format!("{data}-{network}");
+            for (at, level) in [0.9, 0.95, 0.98].into_iter().enumerate() {
+                let config = published(&name, &[&format!("sparsity.level={level}")]);
+                let Config { train, optim, .. } = &config;
+                assert_eq!(
+                    (config.data.name.as_str(), config.model.name.as_str(), config.model.width),
+                    (data, model, width)
+                );
+                assert_eq!((train.epochs, train.batch_size, train.smoothing), (160, 64, 0.0), "{name}");
+                assert_eq!((optim.lr, optim.momentum, optim.nesterov, optim.weight_decay), (0.1, 0.9, false, 1e-4));
+                assert_eq!(config.data.augment.as_deref().unwrap(), ["crop:4", "flip"]);
+                let totals = allocation(&config).totals();
+                assert!((totals.sparsified() - level).abs() < 1e-4, "{name}: {}", totals.sparsified());
+                if let Some((_, overall)) = OVERALL.iter().find(|(known, _)| *known == name) {
+                    assert!((100.0 * totals.overall() - overall[at]).abs() < 0.006, "{name}: {}", totals.overall());
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn the_other_protocols_of_the_literature_are_settings_on_the_same_recipe() {
+    let grasp = ["train.batch_size=128", "optim.schedule=multistep", "optim.weight_decay=5e-4"];
+    let config = published("cifar10-vgg19", &grasp);
+    assert_eq!((config.optim.schedule, config.optim.milestones), (Schedule::MultiStep, vec![0.5, 0.75]));
+    assert_eq!((config.train.batch_size, config.optim.weight_decay), (128, 5e-4));
+}
+
+#[test]
+fn every_published_recipe_builds_its_network_and_takes_a_step() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs/published");
+    let published = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let paper = recipes().into_iter().find(|path| path.ends_with("bidst-paper.toml")).unwrap();
+    let files: Vec<PathBuf> = published.chain([paper]).collect();
+    assert!(files.len() >= 7, "{files:?}");
+    for file in files {
+        // Random images of the size that the network usually gets: the files of the data set play no part.
+        let config = Builder::new().file(&file).set("train.batch_size=2").set("run.threads=1").finish().unwrap();
+        let step = Bench::new(config).and_then(|mut bench| bench.step());
+        assert!(step.is_ok(), "{}: {}", file.display(), step.unwrap_err());
     }
 }

@@ -3,10 +3,12 @@
 pub mod algorithms;
 pub mod bench;
 pub mod compare;
+pub mod config;
 pub mod demo;
 pub mod eval;
 pub mod inspect;
 pub mod report;
+pub mod settings;
 pub mod train;
 
 use std::path::{Path, PathBuf};

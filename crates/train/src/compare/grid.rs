@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use toml::{Table, Value};
 
-use crate::config::{Builder, Config, ConfigError, Origin, Problem, merge};
+use crate::config::{self, Builder, Config, ConfigError, Origin, Problem, merge};
+use crate::nearest::hint;
 
 /// Short words for keys, those of the flags of `bidst train`.
 const WORDS: &[(&str, &str)] = &[
@@ -76,7 +77,7 @@ impl Grid {
             _ => reader.problem("", "must be a table of lists"),
         }
         if !reader.problems.is_empty() {
-            return Err(ConfigError { problems: reader.problems });
+            return Err(ConfigError::new(reader.problems));
         }
         Ok(Grid { base: settings, axes: in_order(reader.axes), section })
     }
@@ -119,7 +120,7 @@ impl Grid {
                 }
             }
         }
-        if problems.is_empty() { Ok(runs) } else { Err(ConfigError { problems }) }
+        if problems.is_empty() { Ok(runs) } else { Err(ConfigError::new(problems)) }
     }
 
     fn run(&self, choice: &[&Entry]) -> Result<Run, ConfigError> {
@@ -183,6 +184,11 @@ impl Reader<'_> {
     fn axis(&mut self, path: &str, values: &[Value]) {
         let key = WORDS.iter().find(|(_, key)| *key == path).map_or(path, |(word, _)| word);
         let origin = self.origin(path);
+        let names = || config::keys().map(|key| key.name).chain(WORDS.iter().map(|(word, _)| *word));
+        let within = |name: &str| dotted(key).strip_prefix(name).is_some_and(|rest| rest.starts_with('.'));
+        if !names().any(|name| name == dotted(key) || within(name)) {
+            return self.problem(path, &format!("there is no such key{}", hint(path, names())));
+        }
         let mut entries = Vec::new();
         for value in values {
             let entry = match value {

@@ -1,13 +1,18 @@
 //! Merges layers of settings: defaults, then files, then flags, then `--set`, the later winning.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::Path;
 
 use toml::de::{DeTable, DeValue};
 use toml::{Spanned, Table, Value};
 
-use super::Config;
-use super::check::{self, ConfigError, Origin, Problem};
+use super::problem::{ConfigError, Origin, Origins, Problem, join, shown};
+use super::{Config, Effective, check};
+
+/// Bytes that a configuration file may have.
+pub const MAX_BYTES: u64 = 1 << 20;
 
 /// Collects settings and where each came from. Problems are gathered and reported together by [`Builder::finish`].
 ///
@@ -16,8 +21,10 @@ use super::check::{self, ConfigError, Origin, Problem};
 #[derive(Clone, Debug, Default)]
 pub struct Builder {
     table: Table,
-    origins: BTreeMap<String, Origin>,
+    origins: Origins,
     problems: Vec<Problem>,
+    /// A file could not be read to its end: what follows from what it says as a whole is not known.
+    partial: bool,
 }
 
 impl Builder {
@@ -28,11 +35,12 @@ impl Builder {
 
     /// Adds the settings of a TOML file.
     pub fn file(mut self, path: &Path) -> Builder {
-        match std::fs::read_to_string(path) {
+        match read(path) {
             Ok(text) => self.text(path, &text),
             Err(error) => {
                 let message = format!("the configuration cannot be read: {error}");
                 self.problems.push(Problem::new(Some(Origin::File { path: path.to_owned(), line: 0 }), "", message));
+                self.partial = true;
                 self
             }
         }
@@ -40,29 +48,26 @@ impl Builder {
 
     /// Adds the settings of TOML text that came from `path`.
     pub fn text(mut self, path: &Path, text: &str) -> Builder {
-        let (spanned, errors) = DeTable::parse_recoverable(text);
-        let at = |offset: usize| Origin::File { path: path.to_owned(), line: line_of(text, offset) };
-        if !errors.is_empty() {
-            let problem = |error: toml::de::Error| {
-                Problem::new(
-                    error.span().map(|span| at(span.start)),
-                    "",
-                    format!("not valid TOML: {}", error.message()),
-                )
-            };
-            self.problems.extend(errors.into_iter().map(problem));
-            return self;
-        }
-        let mut origins = BTreeMap::new();
-        collect_origins(spanned.get_ref(), "", &at, &mut origins);
-        match toml::from_str::<Table>(text) {
-            Ok(table) => self.layer(table, origins),
-            Err(error) => {
-                let origin = error.span().map(|span| at(span.start));
-                self.problems.push(Problem::new(origin, "", format!("not valid TOML: {}", error.message())));
-                self
+        let lines = Lines::of(text);
+        let at = |offset: usize| Origin::File { path: path.to_owned(), line: lines.at(offset) };
+        let (_, errors) = DeTable::parse_recoverable(text);
+        let place = |error: &toml::de::Error| error.span().map_or(0, |span| span.start);
+        let mut faulty = BTreeSet::new();
+        for error in &errors {
+            // One mistake often makes a parser complain several times.
+            if faulty.insert(lines.at(place(error))) {
+                let message = error.message().trim_end_matches(", expected nothing");
+                self.problems.push(Problem::new(Some(at(place(error))), "", format!("not valid TOML: {message}")));
             }
         }
+        self.partial |= !errors.is_empty();
+        let first = faulty.first().map_or(text.len(), |&line| lines.start(line));
+        // What stands above the first mistake is checked too.
+        let sound = &text[..first];
+        let (Ok(spanned), Ok(table)) = (DeTable::parse(sound), toml::from_str::<Table>(sound)) else { return self };
+        let mut origins = BTreeMap::new();
+        collect_origins(spanned.get_ref(), "", &at, &mut origins);
+        self.layer(table, origins)
     }
 
     /// Adds one setting that a command-line flag gave, for example `("--lr", "optim.lr", 0.05)`.
@@ -80,7 +85,7 @@ impl Builder {
 
     /// Adds one setting written `key=value`: the value is TOML, or else a string without quotes.
     pub fn set(mut self, setting: &str) -> Builder {
-        let origin = Origin::Flag(format!("--set {setting}"));
+        let origin = Origin::Flag(format!("--set {}", shown(&Value::from(setting)).trim_matches('`')));
         let quoted = |(key, value): (&str, &str)| format!("{key} = {}", Value::from(value.trim()));
         let table = toml::from_str::<Table>(setting)
             .ok()
@@ -100,6 +105,11 @@ impl Builder {
             origins.insert(key.to_owned(), origin.clone());
         });
         self.layer(table, origins)
+    }
+
+    /// Whether there is a `[grid]`: then this is the base of a comparison.
+    pub fn is_study(&self) -> bool {
+        self.table.contains_key("grid")
     }
 
     /// Takes a section out that is no part of a configuration, with the places of its keys. `None` if it is not there.
@@ -123,21 +133,32 @@ impl Builder {
     ///
     /// # Errors
     /// All problems found, each with the file and line or flag, the key, and the nearest valid name.
-    pub fn finish(mut self) -> Result<Config, ConfigError> {
-        let mut reference = Table::try_from(Config::with_every_key()).expect("the schema is a table");
-        self.problems.extend(check::keys_and_types(&self.table, &mut reference, &self.origins));
+    pub fn finish(self) -> Result<Config, ConfigError> {
+        Ok(self.resolve()?.config)
+    }
+
+    /// As [`Builder::finish`], with where each value came from.
+    ///
+    /// # Errors
+    /// As [`Builder::finish`].
+    pub fn resolve(mut self) -> Result<Effective, ConfigError> {
+        self.problems.extend(check::each_key(&mut self.table, &self.origins));
+        let mut config: Config = self.table.clone().try_into().map_err(|error: toml::de::Error| {
+            ConfigError::new(vec![Problem::new(None, "", error.message().to_owned())])
+        })?;
+        if !self.partial {
+            let faulty = |key: &str| self.problems.iter().any(|problem| problem.key == key);
+            let mut found = check::contradictions(&config, &self.origins, faulty);
+            if !faulty("algorithm.name") {
+                found.extend(check::each_option(&mut self.table, &config, &self.origins));
+            }
+            self.problems.extend(found);
+        }
         if !self.problems.is_empty() {
             return Err(ConfigError::new(self.problems));
         }
-        let mut config: Config = self.table.try_into().map_err(|error: toml::de::Error| {
-            ConfigError::new(vec![Problem::new(None, "", error.message().to_owned())])
-        })?;
-        let problems = check::values(&config, &self.origins);
-        if !problems.is_empty() {
-            return Err(ConfigError::new(problems));
-        }
         config.fill_in();
-        Ok(config)
+        Ok(Effective { config, origins: self.origins })
     }
 
     fn layer(mut self, table: Table, origins: BTreeMap<String, Origin>) -> Builder {
@@ -194,12 +215,34 @@ fn collect_origins(
     }
 }
 
-/// Appends a key to a dotted path.
-pub(super) fn join(prefix: &str, key: &str) -> String {
-    if prefix.is_empty() { key.to_owned() } else { format!("{prefix}.{key}") }
+/// The text of a file of reasonable size.
+fn read(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    let length = File::open(path)?.take(MAX_BYTES + 1).read_to_string(&mut text)?;
+    if length as u64 > MAX_BYTES {
+        return Err(io::Error::other(format!(
+            "it has more than {} KiB, too much for a configuration",
+            MAX_BYTES >> 10
+        )));
+    }
+    Ok(text)
 }
 
-/// The 1-based line of a byte offset.
-fn line_of(text: &str, offset: usize) -> usize {
-    1 + text.as_bytes().iter().take(offset).filter(|&&byte| byte == b'\n').count()
+/// Where the lines of a text begin.
+struct Lines(Vec<usize>);
+
+impl Lines {
+    fn of(text: &str) -> Lines {
+        Lines(std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect())
+    }
+
+    /// The 1-based line of a byte offset.
+    fn at(&self, offset: usize) -> usize {
+        self.0.partition_point(|&start| start <= offset)
+    }
+
+    /// The offset at which a 1-based line begins.
+    fn start(&self, line: usize) -> usize {
+        self.0.get(line.saturating_sub(1)).copied().unwrap_or(0)
+    }
 }

@@ -12,7 +12,7 @@ use bidst_train::{Config, TrainError};
 use clap::Subcommand;
 use serde_json::{Value, json};
 
-use super::train::Settings;
+use super::settings::Settings;
 
 /// Measure this machine
 #[derive(clap::Args)]
@@ -72,16 +72,15 @@ struct Subject {
 
 impl Subject {
     fn config(&self, algorithm: &str, batch_size: u32) -> Result<Config, TrainError> {
-        let settings = Settings {
-            model: Some(self.model.clone()),
-            width: Some(self.width),
-            algorithm: Some(algorithm.to_owned()),
-            sparsity: Some(self.sparsity),
-            distribution: Some(self.distribution.clone()),
-            batch_size: Some(batch_size),
-            set: self.set.clone(),
-            ..Settings::default()
-        };
+        let words = [
+            ("model.name", self.model.clone()),
+            ("model.width", self.width.to_string()),
+            ("algorithm.name", algorithm.to_owned()),
+            ("sparsity.level", self.sparsity.to_string()),
+            ("sparsity.distribution", self.distribution.clone()),
+            ("train.batch_size", batch_size.to_string()),
+        ];
+        let settings = Settings::of(&words, &self.set);
         let builder = Builder::new().flag("--threads", "run.threads", i64::from(self.threads));
         Ok(settings.apply(builder).finish()?)
     }
