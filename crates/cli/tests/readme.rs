@@ -1,38 +1,72 @@
-//! The commands of the README do what they say. (`cargo run --release` and `cargo test` are run by `check.sh`.)
+//! The commands of the README and the guides do what they say. (`cargo run --release`, `cargo test` and `bidst` alone are run by
+//! `check.sh`.)
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use assert_cmd::cargo::cargo_bin_cmd;
 
-/// The `bidst …` lines of the README's shell blocks.
-fn commands() -> Vec<String> {
-    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../README.md")).unwrap();
-    let blocks = readme.split("```sh\n").skip(1).map(|rest| rest.split("```").next().unwrap());
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+/// The `bidst …` lines of a page's shell blocks.
+fn commands(page: &str) -> Vec<String> {
+    let text = fs::read_to_string(root().join(page)).unwrap();
+    let blocks = text.split("```sh\n").skip(1).map(|rest| rest.split("```").next().unwrap());
     blocks.flat_map(str::lines).filter(|line| line.starts_with("bidst ")).map(str::to_owned).collect()
+}
+
+/// The words of a command line, as a shell splits it; single quotes are the only ones there are.
+fn words(line: &str) -> Vec<String> {
+    let quoted = |(index, part): (usize, &str)| match index % 2 {
+        1 => vec![part.to_owned()],
+        _ => part.split_whitespace().map(str::to_owned).collect(),
+    };
+    line.split('\'').enumerate().flat_map(quoted).collect()
 }
 
 /// Runs one command line; returns exit code, standard output and standard error.
 fn run(folder: &Path, line: &str) -> (i32, String, String) {
-    let output = cargo_bin_cmd!("bidst").current_dir(folder).args(line.split(' ').skip(1)).output().unwrap();
+    let output = cargo_bin_cmd!("bidst").current_dir(folder).args(words(line).into_iter().skip(1)).output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
 }
 
-#[test]
-fn every_command_of_the_readme_works() {
+/// A folder with the recipes in it, as a checkout has them.
+fn checkout() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
+    for from in ["configs", "configs/published"] {
+        let to = folder.path().join(from);
+        fs::create_dir(&to).unwrap();
+        for entry in fs::read_dir(root().join(from)).unwrap().map(Result::unwrap) {
+            if entry.path().is_file() {
+                fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+            }
+        }
+    }
+    folder
+}
+
+/// What stands for a command that needs data that nobody can ship: its configuration is checked, and its flags are.
+fn without_data(line: &str) -> String {
+    let flags = line.replace(" --data-dir DIR", "");
+    match flags.strip_prefix("bidst train ") {
+        Some(rest) => format!("bidst config show {rest}"),
+        None => format!("bidst config check {}", words(&flags)[2]),
+    }
+}
+
+fn assert_commands_work(page: &str, least: usize) {
+    let folder = checkout();
     let newest_run = || -> PathBuf {
         let runs = fs::read_dir(folder.path().join("runs")).unwrap();
         runs.map(|entry| entry.unwrap().path()).max().unwrap()
     };
-    let commands = commands();
-    assert!(commands.len() >= 8, "the README lost its commands: {commands:?}");
+    let commands = commands(page);
+    assert!(commands.len() >= least, "{page} lost its commands: {commands:?}");
     for line in commands {
-        // The recipes of configs/ need files that nobody can ship; they are loaded by a test of their own.
-        if line.contains("DIR") {
-            continue;
-        }
+        let line = if line.contains("DIR") { without_data(&line) } else { line };
         let line = if line.contains("RUN") { line.replace("RUN", newest_run().to_str().unwrap()) } else { line };
         let (code, out, error) = run(folder.path(), &line);
         if line.contains("--resume") {
@@ -44,4 +78,19 @@ fn every_command_of_the_readme_works() {
             serde_json::from_str::<serde_json::Value>(&out).unwrap_or_else(|e| panic!("{line}: {e} in {out}"));
         }
     }
+}
+
+#[test]
+fn every_command_of_the_readme_works() {
+    assert_commands_work("README.md", 8);
+}
+
+#[test]
+fn every_command_of_the_guide_works() {
+    assert_commands_work("docs/guide.md", 20);
+}
+
+#[test]
+fn every_command_of_the_page_about_configurations_works() {
+    assert_commands_work("docs/config.md", 5);
 }
