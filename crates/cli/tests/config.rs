@@ -206,26 +206,6 @@ fn help_has_every_flag_with_what_its_key_means() {
 }
 
 #[test]
-fn the_configuration_in_the_run_folder_repeats_the_run() {
-    let folder = tempfile::tempdir().unwrap();
-    let arguments = "train --model mlp --width 0.05 --epochs 2 --algorithm rigl --seed 7 --lr 0.05 --set algorithm.update_interval=20";
-    let plain = ["--progress", "none", "-j", "1"];
-    let train = |arguments: &[&str], output: &str| {
-        succeed(folder.path(), &[arguments, &["--output", output], &plain].concat());
-        let runs = fs::read_dir(folder.path().join(output)).unwrap();
-        runs.map(|entry| entry.unwrap().path()).next().unwrap()
-    };
-    let first = train(&arguments.split(' ').collect::<Vec<_>>(), "first");
-    let config = first.join("config.toml");
-    let second = train(&["train", config.to_str().unwrap()], "second");
-    let bytes = |run: &Path, name: &str| fs::read(run.join(name)).unwrap();
-    assert_eq!(bytes(&first, "model.safetensors"), bytes(&second, "model.safetensors"));
-    assert_eq!(bytes(&first, "topology.jsonl"), bytes(&second, "topology.jsonl"));
-    let text = |run: &Path| fs::read_to_string(run.join("config.toml")).unwrap();
-    assert_eq!(text(&first).replace("first", "second"), text(&second));
-}
-
-#[test]
 fn the_version_names_the_compiler_and_the_target() {
     let version = succeed(&root(), &["--version"]);
     let start = format!("bidst {} (rustc ", env!("CARGO_PKG_VERSION"));

@@ -87,7 +87,7 @@ fn every_command_of_the_readme_works() {
 
 #[test]
 fn every_command_of_the_guide_works() {
-    assert_commands_work("docs/guide.md", 20);
+    assert_commands_work("docs/guide.md", 15);
 }
 
 #[test]
