@@ -9,6 +9,7 @@ use bidst_model::ModelError;
 use bidst_topology::{ChangeError, DistributionError, MaskError, Pattern, StartError, StateError};
 
 use crate::config::ConfigError;
+use crate::import::StateProblem;
 
 /// Why a run could not be set up, carried on, saved or read back.
 #[derive(Debug, thiserror::Error)]
@@ -299,6 +300,28 @@ pub enum ModelFileError {
         /// The value.
         value: f32,
     },
+    /// More tensors, or longer names, than any network has.
+    #[error("{tensors} tensors; a network has at most {most}, with names of at most {longest} letters")]
+    Names {
+        /// Tensors in the file.
+        tensors: usize,
+        /// Tensors that a file may have.
+        most: usize,
+        /// Letters that a name may have.
+        longest: usize,
+    },
+    /// A state is not that of the network.
+    #[error("the state does not fit {network}:\n{}", lines(problems))]
+    State {
+        /// Name of the network.
+        network: String,
+        /// Everything that is wrong.
+        problems: Vec<StateProblem>,
+    },
+}
+
+fn lines(problems: &[StateProblem]) -> String {
+    problems.iter().map(|problem| format!("  {problem}")).collect::<Vec<_>>().join("\n")
 }
 
 impl TrainError {

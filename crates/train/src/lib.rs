@@ -1,4 +1,4 @@
-//! Configuration, the training loop, run folders, metrics, checkpoints and the model file.
+//! Configuration, the training loop, run folders, metrics, checkpoints, the model file, export and import.
 //!
 //! The loop itself is [`Trainer::train_on`]; a whole run with its folder is a [`Session`]; a grid of runs side by side is
 //! a [`compare::Comparison`]. This is the crate to read if you want to know what happens in which order; how a mask is
@@ -16,6 +16,7 @@ pub mod export;
 pub mod files;
 pub mod flops;
 pub mod glob;
+pub mod import;
 pub mod init;
 pub mod inventory;
 pub mod kernels;

@@ -12,6 +12,7 @@ use bidst_topology::{
 use crate::config::{Config, ConfigError};
 use crate::error::TrainError;
 use crate::flops::{Cost, Flops};
+use crate::import::{State, StateFile};
 use crate::init::{self, Initializer};
 use crate::lr::LearningRate;
 use crate::metrics::{Bytes, StartCost};
@@ -45,7 +46,8 @@ pub fn test_loader(data: Arc<Dataset>, batch_size: usize) -> Result<Loader, Trai
 
 impl Trainer {
     /// A trainer at step 0: first patterns and first weights. The patterns are random, with as many non-zeros as the
-    /// algorithm starts with, unless it chooses them itself.
+    /// algorithm starts with, unless it chooses them itself; the weights are random, or those of `model.init`, whose sparse
+    /// layers keep their patterns if these have the right number of non-zeros.
     ///
     /// # Errors
     /// Whatever in `config` does not fit the data or the network; scores that are no numbers.
@@ -53,16 +55,24 @@ impl Trainer {
         let graph = graph(&config, &data.train)?;
         let allocation = Allocation::new(&graph, &config.sparsity)?;
         let layers = first_layers(&config, &allocation)?;
-        let patterns = init::patterns(&allocation, &layers, config.run.seed)?;
+        let mut patterns = init::patterns(&allocation, &layers, config.run.seed)?;
+        let state = config.model.init.as_deref().map(|path| StateFile::read(path)?.fit(&graph)).transpose()?;
+        if let Some(state) = &state {
+            state.keep_patterns(&allocation, &layers, &mut patterns);
+        }
         let mut trainer = Trainer::with_patterns(config, data, graph, allocation, patterns)?;
-        trainer.set_first_weights();
+        trainer.set_first_weights(state.as_ref());
         if trainer.algorithm.prunes_at_start() {
-            trainer.prune_at_start()?;
+            trainer.prune_at_start(state.as_ref())?;
         }
         Ok(trainer)
     }
 
-    fn set_first_weights(&mut self) {
+    /// Sets the weights of `state` where they exist, or random ones.
+    fn set_first_weights(&mut self, state: Option<&State>) {
+        if let Some(state) = state {
+            return state.put_into(&mut self.network);
+        }
         let weights = &self.allocation.weights;
         for (index, tensor) in self.network.weights_mut().iter_mut().enumerate() {
             let initializer = Initializer::new(&self.graph, weights, index, self.config.run.seed);
@@ -73,7 +83,7 @@ impl Trainer {
 
     /// Lets the algorithm choose the first patterns. The network it scores is thrown away, and with it the memory of a
     /// dense start; the new one has the same first weights where they still exist.
-    fn prune_at_start(&mut self) -> Result<(), TrainError> {
+    fn prune_at_start(&mut self, state: Option<&State>) -> Result<(), TrainError> {
         let first: Vec<SparseTensor> = self.sparse.iter().map(|&at| self.network.weights()[at].clone()).collect();
         let views: Vec<LayerView<'_>> = first.iter().map(untouched).collect();
         let mut scorer = NetworkScorer::new(&mut self.network, &self.sparse, self.train.dataset(), &self.config);
@@ -93,7 +103,7 @@ impl Trainer {
         }
         self.stats = TopologyStats::new(&masks(&self.allocation, &patterns)?);
         self.network = Network::new(&self.graph, &patterns, options(&self.config))?;
-        self.set_first_weights();
+        self.set_first_weights(state);
         Ok(())
     }
 

@@ -52,31 +52,42 @@ impl TensorWriter {
 
     /// The container's bytes; a function of the tensors and `metadata` alone.
     pub fn finish(self, metadata: &str) -> Result<Vec<u8>, ModelFileError> {
+        self.finish_under(METADATA_KEY, metadata)
+    }
+
+    /// As [`TensorWriter::finish`], with another name for the one entry of the metadata.
+    pub fn finish_under(self, key: &str, metadata: &str) -> Result<Vec<u8>, ModelFileError> {
         let view = |(name, dtype, shape, bytes)| Ok((name, TensorView::new(dtype, shape, bytes)?));
         let views = self.tensors.iter().map(|(name, dtype, shape, bytes)| (name, *dtype, shape.clone(), &bytes[..]));
         let views: Vec<_> = views.map(view).collect::<Result<_, safetensors::SafeTensorError>>()?;
-        let metadata = HashMap::from([(METADATA_KEY.to_owned(), metadata.to_owned())]);
+        let metadata = HashMap::from([(key.to_owned(), metadata.to_owned())]);
         Ok(safetensors::serialize(views, Some(metadata))?)
     }
 }
 
 /// One entry, because the container stores several in no fixed order.
-const METADATA_KEY: &str = "bidst";
+pub(crate) const METADATA_KEY: &str = "bidst";
 
 /// Hands out the tensors of a container, each once.
 pub(crate) struct TensorReader<'a> {
     tensors: SafeTensors<'a>,
     left: BTreeSet<String>,
-    /// The `bidst` entry of the metadata.
+    /// The entry of the metadata that was asked for.
     pub metadata: String,
 }
 
 impl<'a> TensorReader<'a> {
-    /// Reads the header of a container.
+    /// Reads the header of a container of ours.
     pub fn new(bytes: &'a [u8]) -> Result<TensorReader<'a>, ModelFileError> {
+        let reader = TensorReader::foreign(bytes, &[METADATA_KEY])?;
+        if reader.metadata.is_empty() { Err(ModelFileError::NotOurs) } else { Ok(reader) }
+    }
+
+    /// Reads the header of any container; the metadata are the first entry of these that is there, or empty.
+    pub fn foreign(bytes: &'a [u8], keys: &[&str]) -> Result<TensorReader<'a>, ModelFileError> {
         let (_, header) = SafeTensors::read_metadata(bytes)?;
-        let metadata = header.metadata().as_ref().and_then(|entries| entries.get(METADATA_KEY));
-        let metadata = metadata.ok_or(ModelFileError::NotOurs)?.clone();
+        let entry = |key: &&str| header.metadata().as_ref().and_then(|entries| entries.get(*key)).cloned();
+        let metadata = keys.iter().find_map(entry).unwrap_or_default();
         let tensors = SafeTensors::deserialize(bytes)?;
         let left = tensors.names().into_iter().map(str::to_owned).collect();
         Ok(TensorReader { tensors, left, metadata })

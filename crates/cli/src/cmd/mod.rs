@@ -6,6 +6,8 @@ pub mod compare;
 pub mod config;
 pub mod demo;
 pub mod eval;
+pub mod export;
+pub mod import;
 pub mod inspect;
 pub mod report;
 pub mod settings;

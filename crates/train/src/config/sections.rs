@@ -113,6 +113,9 @@ section! {
         name: String = "small-cnn".to_owned(), Kind::Choice(models), "model";
         /// Factor on its number of channels
         width: f64 = 1.0, Kind::Number(Bounds::positive(64.0)), "width";
+        /// A safetensors file to start from, dense or sparse: a model of bidst, or a PyTorch state with torchvision's
+        /// names; left out: random weights
+        init: Option<PathBuf> = None, Kind::Path, "init";
     }
 }
 

@@ -1,4 +1,4 @@
-//! The model file of a run: `model.safetensors`.
+//! The model file of a run, `model.safetensors`, and what it can be turned into for others: see [`Format`].
 //!
 //! # The format, for a stranger
 //!
@@ -32,6 +32,14 @@
 //! [`ModelFile::from_bytes`] checks every one of these statements and answers with an error, never a panic, whatever the
 //! bytes are. Files of equal models are equal byte for byte.
 
+mod format;
+mod layers;
+mod npz;
+mod onnx;
+mod protobuf;
+pub(crate) mod torch;
+
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
@@ -44,6 +52,9 @@ use crate::error::{ModelFileError, TrainError};
 use crate::files::write_atomically;
 use crate::sparsity::Totals;
 use crate::tensors::{TensorReader, TensorWriter};
+
+pub use format::{Format, Layout};
+pub use npz::npy;
 
 /// Version of the format.
 pub const VERSION: u32 = 1;
@@ -88,6 +99,27 @@ pub struct Weight {
     pub indices: Option<Vec<u32>>,
     /// One value per index, or per position.
     pub values: Vec<f32>,
+}
+
+impl Weight {
+    /// A value for every position.
+    pub fn dense(&self) -> Cow<'_, [f32]> {
+        let Some(indices) = &self.indices else { return Cow::Borrowed(&self.values) };
+        let mut dense = vec![0.0; self.shape.iter().product()];
+        for (&index, &value) in indices.iter().zip(&self.values) {
+            dense[index as usize] = value;
+        }
+        Cow::Owned(dense)
+    }
+
+    /// The values at ascending `positions`; 0 where the weight has none.
+    pub fn at(&self, positions: &[u32]) -> Vec<f32> {
+        let Some(indices) = &self.indices else {
+            return positions.iter().map(|&position| self.values[position as usize]).collect();
+        };
+        let value = |position: &u32| indices.binary_search(position).map_or(0.0, |at| self.values[at]);
+        positions.iter().map(value).collect()
+    }
 }
 
 /// A verified model, ready to become a network.
@@ -156,12 +188,7 @@ impl ModelFile {
     /// [`TrainError::Io`], [`TrainError::ModelFile`] with what is wrong.
     pub fn read(path: &Path) -> Result<ModelFile, TrainError> {
         let wrong = |reason| TrainError::ModelFile { path: path.to_owned(), reason };
-        let bytes = fs::metadata(path).map_err(TrainError::io("read", path))?.len();
-        if bytes > MAX_BYTES {
-            return Err(wrong(ModelFileError::TooLarge { bytes, limit: MAX_BYTES }));
-        }
-        let bytes = fs::read(path).map_err(TrainError::io("read", path))?;
-        ModelFile::from_bytes(&bytes).map_err(wrong)
+        ModelFile::from_bytes(&read_limited(path)?).map_err(wrong)
     }
 
     /// Reads and verifies the bytes of a file.
@@ -198,6 +225,12 @@ impl ModelFile {
         Ok(ModelFile { about, graph, weights, vectors })
     }
 
+    /// Bytes of its values if every weight existed.
+    pub fn dense_bytes(&self) -> usize {
+        let weights: usize = self.weights.iter().map(|weight| weight.shape.iter().product::<usize>()).sum();
+        size_of::<f32>() * (weights + self.vectors.values().map(Vec::len).sum::<usize>())
+    }
+
     /// How many weights there are, and how many exist.
     pub fn totals(&self) -> Totals {
         let mut totals = Totals::default();
@@ -228,7 +261,10 @@ impl ModelFile {
 
 impl About {
     /// Builds the graph, having checked every number that decides how much is allocated.
-    fn graph(&self) -> Result<Graph, ModelFileError> {
+    ///
+    /// # Errors
+    /// What is out of range, or why there is no such network.
+    pub fn graph(&self) -> Result<Graph, ModelFileError> {
         let range = |ok: bool, field, value: &dyn std::fmt::Debug, range| match ok {
             true => Ok(()),
             false => Err(ModelFileError::Range { field, value: format!("{value:?}"), range }),
@@ -251,15 +287,22 @@ impl About {
 }
 
 /// Names and lengths of the biases and normalisation vectors of a graph, as the engine names them.
-fn vector_lengths(graph: &Graph) -> Vec<(String, usize)> {
+pub(crate) fn vector_lengths(graph: &Graph) -> Vec<(String, usize)> {
     let mut vectors = Vec::new();
     for node in graph.nodes() {
-        let parts: &[&str] = match node.op {
-            Op::BatchNormalization { .. } => &["weight", "bias", "running_mean", "running_var"],
-            Op::Conv { bias: true, .. } | Op::Gemm { bias: true, .. } => &["bias"],
-            _ => &[],
-        };
-        vectors.extend(parts.iter().map(|part| (format!("{}.{part}", node.name), node.shape.channels)));
+        let is_vector = |part: &&&str| **part != "weight" || matches!(node.op, Op::BatchNormalization { .. });
+        let parts = layers::parameters(&node.op).iter().filter(is_vector);
+        vectors.extend(parts.map(|part| (format!("{}.{part}", node.name), node.shape.channels)));
     }
     vectors
+}
+
+/// Reads a file that is not larger than a model can be.
+pub(crate) fn read_limited(path: &Path) -> Result<Vec<u8>, TrainError> {
+    let bytes = fs::metadata(path).map_err(TrainError::io("read", path))?.len();
+    if bytes > MAX_BYTES {
+        let reason = ModelFileError::TooLarge { bytes, limit: MAX_BYTES };
+        return Err(TrainError::ModelFile { path: path.to_owned(), reason });
+    }
+    fs::read(path).map_err(TrainError::io("read", path))
 }

@@ -1,0 +1,96 @@
+//! What `bidst import` and `--init` say when something is missing or wrong.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::Path;
+
+use assert_cmd::cargo::cargo_bin_cmd;
+use safetensors::tensor::{Dtype, TensorView};
+
+/// Runs `bidst` with `arguments` in `folder`; returns the exit code and standard error.
+fn run(folder: &Path, arguments: &[&str]) -> (i32, String) {
+    let output = cargo_bin_cmd!("bidst").current_dir(folder).args(arguments).output().unwrap();
+    (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
+}
+
+/// A multilayer perceptron's state as PyTorch saves it: 28x28 pixels, hidden layers of 5 and 3, 7 classes.
+fn perceptron(rename: fn(&str) -> &str) -> Vec<u8> {
+    let layers = [("fc1", 784, 5), ("fc2", 5, 3), ("fc3", 3, 7)];
+    let data: Vec<(String, Vec<usize>)> = layers
+        .into_iter()
+        .flat_map(|(name, inputs, outputs)| {
+            let weight = (format!("{}.weight", rename(name)), vec![outputs, inputs]);
+            [weight, (format!("{}.bias", rename(name)), vec![outputs])]
+        })
+        .collect();
+    let ones = 1f32.to_le_bytes().repeat(784 * 5);
+    let views = data.into_iter().map(|(name, shape)| {
+        let bytes = 4 * shape.iter().product::<usize>();
+        (name, TensorView::new(Dtype::F32, shape, &ones[..bytes]).unwrap())
+    });
+    safetensors::serialize(views, None::<HashMap<String, String>>).unwrap()
+}
+
+#[test]
+fn a_state_without_any_metadata_comes_in_with_what_the_flags_say() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("state"), perceptron(|name| name)).unwrap();
+    let how =
+        ["import", "state", "--model", "mlp", "--width", "0.01", "--mean", "0.5", "--std", "0.25", "--out", "model"];
+    assert_eq!(run(folder.path(), &how), (0, String::new()));
+    let output = cargo_bin_cmd!("bidst").current_dir(folder.path()).args(["inspect", "model", "--json"]).output();
+    let inspection: serde_json::Value = serde_json::from_slice(&output.unwrap().stdout).unwrap();
+    let about = &inspection["about"];
+    assert_eq!((&about["classes"], &about["mean"][0], &about["input"][1]), (&7.into(), &0.5.into(), &28.into()));
+}
+
+#[test]
+fn what_is_not_known_is_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("state"), perceptron(|name| name)).unwrap();
+    for (arguments, code, parts) in [
+        (&["import", "state", "--out", "m"][..], 2, &["--model NAME"][..]),
+        (&["import", "state", "--model", "mlp", "--out", "m"], 2, &["--dataset", "--mean", "--std"]),
+        (&["import", "state", "--model", "mpl", "--dataset", "fashion-mini", "--out", "m"], 2, &["mpl", "mlp"]),
+        (&["import", "state", "--model", "mlp", "--mean", "0,0", "--std", "1", "--out", "m"], 2, &["mean", "channel"]),
+        (&["import", "nowhere", "--model", "mlp", "--out", "m"], 1, &["nowhere"]),
+        (&["import", "state", "--model", "mlp", "--dataset", "fashion-mini", "--out", "m"], 4, &["fc3.bias", "[10]"]),
+        (&["train", "--init", "nowhere", "--progress", "none"], 1, &["nowhere"]),
+        (&["train", "--init", "state", "--progress", "none"], 4, &["small-cnn", "conv1.weight", "fc2.weight"]),
+    ] {
+        let (found, message) = run(folder.path(), arguments);
+        assert_eq!(found, code, "{arguments:?}: {message}");
+        assert!(!message.contains("panicked"), "{message}");
+        for part in parts {
+            assert!(message.contains(part), "{arguments:?} should say `{part}`, but says: {message}");
+        }
+    }
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "something was left behind");
+}
+
+#[test]
+fn wrong_names_are_all_listed_with_the_nearest() {
+    let folder = tempfile::tempdir().unwrap();
+    let renamed = |name: &str| {
+        if name == "fc2" {
+            "fc_2"
+        } else if name == "fc3" {
+            "classifier"
+        } else {
+            "fc1"
+        }
+    };
+    fs::write(folder.path().join("state"), perceptron(renamed)).unwrap();
+    let how =
+        ["import", "state", "--model", "mlp", "--width", "0.01", "--mean", "0.5", "--std", "0.25", "--out", "model"];
+    let (code, message) = run(folder.path(), &how);
+    assert_eq!(code, 4, "{message}");
+    for part in [
+        "`fc2.weight` is missing; the file has `fc_2.weight`",
+        "`fc3.bias` is missing",
+        "`fc_2.bias` does not belong to the network; did you mean `fc2.bias`?",
+        "`classifier.weight` does not belong",
+    ] {
+        assert!(message.contains(part), "{part}: {message}");
+    }
+}
