@@ -101,7 +101,7 @@ pub fn kernels(run: &Records) -> Panel {
             "Which kernel computes a layer, and how many times faster the sparse one is than the dense one, as measured at the start."
         }
         false => {
-            "Which kernel computes a layer, chosen by density. `--kernels auto` measures both and shows by how much they differ."
+            "Which kernel computes a layer, chosen by density. --kernels auto measures both and shows by how much they differ."
         }
     };
     let (mut canvas, y) = heading(title, note);
