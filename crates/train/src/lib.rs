@@ -31,6 +31,7 @@ mod scoring;
 pub mod session;
 pub mod setup;
 pub mod sparsity;
+pub mod storage;
 mod tensors;
 pub mod time;
 pub mod trainer;
