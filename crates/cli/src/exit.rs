@@ -2,7 +2,10 @@
 
 use std::fmt;
 use std::io;
+use std::panic::{self, UnwindSafe};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Mutex;
 
 use bidst_engine::EngineError;
 use bidst_train::TrainError;
@@ -53,8 +56,31 @@ impl fmt::Display for RunsFailed {
 
 impl std::error::Error for RunsFailed {}
 
+/// The run folder that this process works on.
+static RUN: Mutex<Option<PathBuf>> = Mutex::new(None);
+
+/// Notes which run folder this process works on, for the message of a panic.
+pub fn work_on(run: &Path) {
+    if let Ok(mut noted) = RUN.lock() {
+        *noted = Some(run.to_owned());
+    }
+}
+
+/// Carries `work` out. A panic is reported as the bug that it is, and becomes exit code 1.
+pub fn guarded(work: impl FnOnce() -> anyhow::Result<()> + UnwindSafe) -> ExitCode {
+    let usual = panic::take_hook();
+    panic::set_hook(Box::new(move |info| {
+        usual(info);
+        eprintln!("error: this is a bug in bidst {}; please report the lines above", env!("CARGO_PKG_VERSION"));
+        if let Some(run) = RUN.try_lock().ok().and_then(|run| run.clone()) {
+            eprintln!("what was saved is in {0}; `bidst train --resume {0}` goes on from there", run.display());
+        }
+    }));
+    panic::catch_unwind(work).map_or(ExitCode::FAILURE, report)
+}
+
 /// Prints the error, if there is one. A reader that went away (`bidst ... | head`) is none.
-pub fn report(result: anyhow::Result<()>) -> ExitCode {
+fn report(result: anyhow::Result<()>) -> ExitCode {
     let Err(error) = result else { return ExitCode::SUCCESS };
     let pipe_closed = |cause: &(dyn std::error::Error + 'static)| {
         cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
@@ -79,9 +105,23 @@ fn code(error: &anyhow::Error) -> u8 {
     }
     match error.downcast_ref::<TrainError>() {
         Some(E::Config(_) | E::Model { .. } | E::Distribution(_) | E::CannotResume { .. } | E::RunChanged { .. }) => 2,
+        Some(E::Memory { .. }) => 2,
         Some(E::Engine(EngineError::UnknownLayer { .. })) => 2,
-        Some(E::Diverged { .. }) => 3,
+        Some(E::Diverged { .. } | E::Spiked { .. }) => 3,
         Some(E::Data(_) | E::ModelFile { .. } | E::Checkpoint { .. } | E::State { .. } | E::Kernels { .. }) => 4,
+        Some(E::NoneIsWhole { .. }) => 4,
         _ => 1,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_becomes_exit_code_1() {
+        work_on(Path::new("runs/of-a-test"));
+        let code = guarded(|| panic!("a bug of the test's own"));
+        assert_eq!(format!("{code:?}"), format!("{:?}", ExitCode::FAILURE));
     }
 }

@@ -51,7 +51,7 @@ enum Verb {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let result = match cli.verb {
+    exit::guarded(|| match cli.verb {
         None => cmd::demo::run(&cli.demo),
         Some(Verb::Train(args)) => cmd::train::run(&args),
         Some(Verb::Eval(args)) => cmd::eval::run(&args),
@@ -63,6 +63,5 @@ fn main() -> ExitCode {
         Some(Verb::Compare(args)) => cmd::compare::run(&args),
         Some(Verb::Report(args)) => cmd::report::run(&args),
         Some(Verb::Config(args)) => cmd::config::run(&args),
-    };
-    exit::report(result)
+    })
 }

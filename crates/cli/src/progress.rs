@@ -117,6 +117,13 @@ impl Display {
         }
     }
 
+    fn note(&self, text: &str) {
+        match self.mode {
+            Mode::Auto | Mode::Plain => self.bar.suspend(|| show(&format!("note: {text}"))),
+            Mode::Json | Mode::None => {}
+        }
+    }
+
     fn epoch(&mut self, record: &EpochRecord) {
         self.live.epoch(record);
         self.spoken = Instant::now();
@@ -139,6 +146,8 @@ impl Observer for Display {
         match event {
             Event::Step { record, next_decision } => self.step(record, next_decision),
             Event::Decision { records } => self.live.decision(records),
+            Event::Spike { record } => self.note(&record.to_string()),
+            Event::Note { text } => self.note(text),
             Event::Epoch { record } => self.epoch(record),
         }
         Ok(())
@@ -263,6 +272,8 @@ fn event_json(event: Event<'_>) -> serde_json::Value {
             json!({ "kind": "step", "record": record, "next_decision": next_decision })
         }
         Event::Decision { records } => json!({ "kind": "decision", "layers": records }),
+        Event::Spike { record } => json!({ "kind": "spike", "record": record }),
+        Event::Note { text } => json!({ "kind": "note", "text": text }),
         Event::Epoch { record } => json!({ "kind": "epoch", "record": record }),
     }
 }

@@ -1,13 +1,16 @@
-//! Ctrl-C and a polite kill: the first asks the work to stop, the second ends the process at once.
+//! Ctrl-C and a polite kill: the first asks the work to stop, the second ends the process at once. SIGUSR1 asks for a
+//! checkpoint.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use bidst_train::trainer::Wish;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 
 static ASKED: AtomicBool = AtomicBool::new(false);
 static SIGNAL: AtomicUsize = AtomicUsize::new(0);
+static SAVE: AtomicBool = AtomicBool::new(false);
 
 /// Listens from now on.
 ///
@@ -19,12 +22,23 @@ pub fn listen() -> io::Result<()> {
         flag::register_usize(signal, &SIGNAL, signal as usize)?;
         flag::register(signal, &ASKED)?;
     }
+    #[cfg(unix)]
+    flag::register(signal_hook::consts::SIGUSR1, &SAVE)?;
     Ok(())
 }
 
-/// Whether a signal has come.
+/// Whether a signal has come that asks to stop.
 pub fn asked_to_stop() -> bool {
     ASKED.load(Ordering::Relaxed)
+}
+
+/// What the signals that have come ask of a run. To be saved it is asked once for each.
+pub fn wish() -> Wish {
+    match (asked_to_stop(), SAVE.swap(false, Ordering::Relaxed)) {
+        (true, _) => Wish::Stop,
+        (false, true) => Wish::Save,
+        (false, false) => Wish::GoOn,
+    }
 }
 
 /// The exit code that stands for the signal that came, if one did: 128 and its number.

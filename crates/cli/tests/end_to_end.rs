@@ -104,7 +104,7 @@ fn an_interrupted_run_is_resumed_to_the_same_end() {
     let whole = train(folder.path(), "whole", &[]);
     let cut = train(folder.path(), "cut", &[]);
     fs::remove_file(cut.join("model.safetensors")).unwrap();
-    fs::remove_dir_all(cut.join("checkpoints/epoch-00002")).unwrap();
+    fs::remove_dir_all(cut.join("checkpoints/step-00000200")).unwrap();
     fs::remove_file(cut.join("manifest.json")).unwrap();
     bidst(folder.path(), &["train", "--resume", cut.to_str().unwrap(), "--progress", "none"]);
     for file in ["metrics.jsonl", "topology.jsonl"] {
@@ -133,7 +133,7 @@ fn measured_kernels_are_kept_and_repeat_the_run_and_its_resumption() {
     let [model, again] = bytes("model.safetensors");
     assert!(model == again);
     fs::remove_file(cut.join("model.safetensors")).unwrap();
-    fs::remove_dir_all(cut.join("checkpoints/epoch-00002")).unwrap();
+    fs::remove_dir_all(cut.join("checkpoints/step-00000200")).unwrap();
     fs::remove_file(cut.join("manifest.json")).unwrap();
     fs::remove_file(kernels).unwrap();
     bidst(folder.path(), &["train", "--resume", cut.to_str().unwrap(), "--progress", "none"]);

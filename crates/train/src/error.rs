@@ -8,8 +8,12 @@ use bidst_engine::EngineError;
 use bidst_model::ModelError;
 use bidst_topology::{ChangeError, DistributionError, MaskError, Pattern, StartError, StateError};
 
+use crate::checkpoint::{Flaw, PassedOver};
 use crate::config::ConfigError;
+use crate::guard::Offence;
 use crate::import::StateProblem;
+use crate::metrics::SpikeRecord;
+use crate::units::size;
 
 /// Why a run could not be set up, carried on, saved or read back.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +49,18 @@ pub enum TrainError {
         layer: String,
         /// What is wrong with the change.
         source: ChangeError,
+    },
+    /// An algorithm returned a value of a grown weight that is none; nothing was applied.
+    #[error("step {step}, layer {layer}: {algorithm} grows a weight with the value {value}")]
+    GrownValue {
+        /// Name of the algorithm.
+        algorithm: &'static str,
+        /// The step of the decision.
+        step: u64,
+        /// The layer.
+        layer: String,
+        /// The value.
+        value: f32,
     },
     /// An algorithm returned a wrong number of changes; nothing was applied.
     #[error("step {step}: {algorithm} returned {found} changes for {expected} sparsified layers")]
@@ -106,20 +122,26 @@ pub enum TrainError {
         /// Why.
         source: StartError,
     },
-    /// The loss is no longer a number. The weights are those before the step.
+    /// A number became infinite or none. Weights, momentum and running statistics are those before the step.
     #[error(
-        "training diverged: the loss of step {step} (epoch {epoch}) is {loss} at learning rate {learning_rate:.4e}; \
-         try a smaller --lr, or some `optim.warmup_epochs`"
+        "training diverged: {offence} at learning rate {learning_rate:.4e}; try a smaller --lr, or some `optim.warmup_epochs`{}",
+        kept_at(kept)
     )]
     Diverged {
-        /// The step, from 0.
-        step: u64,
-        /// The epoch, from 0.
-        epoch: u64,
-        /// The loss found.
-        loss: f64,
+        /// What was found, in which step.
+        offence: Offence,
         /// The learning rate of that step.
         learning_rate: f64,
+        /// The checkpoint with the state before the step, or the newest before it.
+        kept: Option<PathBuf>,
+    },
+    /// The loss stood out, and the run was to stop then. Weights, momentum and running statistics are those before the step.
+    #[error("stopped at a spike: {spike}; `--on-spike skip` leaves such steps out{}", kept_at(kept))]
+    Spiked {
+        /// The loss and those before it.
+        spike: SpikeRecord,
+        /// The checkpoint with the state before the step, or the newest before it.
+        kept: Option<PathBuf>,
     },
     /// Whoever watched the run ended it.
     #[error("stopped after step {step}")]
@@ -149,12 +171,54 @@ pub enum TrainError {
         reason: ModelFileError,
     },
     /// A checkpoint is damaged or belongs to another run.
-    #[error("checkpoint {}: {reason}", path.display())]
+    #[error("checkpoint {}: {flaw}", path.display())]
     Checkpoint {
         /// Its folder.
         path: PathBuf,
         /// What is wrong with it.
-        reason: String,
+        flaw: Flaw,
+    },
+    /// A checkpoint could not be written.
+    #[error(transparent)]
+    Save(Box<SaveError>),
+    /// The disk has no room for the checkpoints to come.
+    #[error(
+        "{}: the disk has {} left, but the checkpoints to come need {}; free some space, or choose another --output",
+        path.display(), size(*free), size(*wanted)
+    )]
+    NoRoom {
+        /// The run folder.
+        path: PathBuf,
+        /// Bytes needed.
+        wanted: u64,
+        /// Bytes left.
+        free: u64,
+    },
+    /// All checkpoints of a run are damaged.
+    #[error("cannot resume {}: none of its checkpoints is whole:{}", path.display(), listed(passed_over))]
+    NoneIsWhole {
+        /// The run folder.
+        path: PathBuf,
+        /// Them, newest first.
+        passed_over: Vec<PassedOver>,
+    },
+    /// Another process trains in a run folder.
+    #[error("{}: another bidst is at work in this folder ({holder}); wait for it, or stop it first", path.display())]
+    Locked {
+        /// The folder.
+        path: PathBuf,
+        /// Its process and start, as far as it has said so.
+        holder: String,
+    },
+    /// The run would need more memory than it may have.
+    #[error("the run needs {} of memory, more than the {} of --max-memory: {split}", size(*wanted), size(*limit))]
+    Memory {
+        /// Bytes predicted.
+        wanted: u64,
+        /// Bytes allowed.
+        limit: u64,
+        /// What they are for.
+        split: String,
     },
     /// The state of an algorithm does not fit it.
     #[error("checkpoint {}: state of the algorithm: {source}", path.display())]
@@ -322,6 +386,62 @@ pub enum ModelFileError {
 
 fn lines(problems: &[StateProblem]) -> String {
     problems.iter().map(|problem| format!("  {problem}")).collect::<Vec<_>>().join("\n")
+}
+
+/// A checkpoint that could not be written, or an old one that could not be removed.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "cannot save the checkpoint of step {step}: cannot {action} {}: {source} (wanted {}{}). {}. {}, then go on with \
+     `bidst train --resume`",
+    path.display(), size(*wanted), self.left(), self.newest(), self.remedy()
+)]
+pub struct SaveError {
+    /// Steps done.
+    pub step: u64,
+    /// What was attempted: `create`, `write`, `flush`, `rename`, `remove` ...
+    pub action: &'static str,
+    /// The file or folder.
+    pub path: PathBuf,
+    /// What the system said.
+    pub source: io::Error,
+    /// Bytes of the checkpoint.
+    pub wanted: u64,
+    /// Bytes left on the disk, where the system tells.
+    pub free: Option<u64>,
+    /// The newest checkpoint that is whole.
+    pub intact: Option<PathBuf>,
+}
+
+impl SaveError {
+    fn left(&self) -> String {
+        self.free.map(|free| format!(", {} free", size(free))).unwrap_or_default()
+    }
+
+    fn newest(&self) -> String {
+        match &self.intact {
+            Some(path) => format!("{} is intact", path.display()),
+            None => "There is no earlier one".to_owned(),
+        }
+    }
+
+    fn remedy(&self) -> &'static str {
+        match self.source.kind() {
+            io::ErrorKind::StorageFull => "Free some space",
+            io::ErrorKind::QuotaExceeded => "Free some of your quota, or have it raised",
+            io::ErrorKind::ReadOnlyFilesystem => "Make the disk writable again",
+            io::ErrorKind::PermissionDenied => "Get permission to write there",
+            _ => "Check the disk",
+        }
+    }
+}
+
+/// `; the last good state is in ...`
+fn kept_at(kept: &Option<PathBuf>) -> String {
+    kept.as_ref().map(|path| format!("; the last good state is in {}", path.display())).unwrap_or_default()
+}
+
+fn listed(passed_over: &[PassedOver]) -> String {
+    passed_over.iter().map(|PassedOver { name, flaw }| format!("\n  {name}: {flaw}")).collect()
 }
 
 impl TrainError {

@@ -6,6 +6,10 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+// Test helpers that are shared with the integration tests name the crate.
+#[cfg(test)]
+extern crate self as bidst_train;
+
 pub mod bench;
 pub mod checkpoint;
 pub mod compare;
@@ -16,12 +20,15 @@ pub mod export;
 pub mod files;
 pub mod flops;
 pub mod glob;
+pub mod guard;
 pub mod import;
 pub mod init;
 pub mod inventory;
 pub mod kernels;
+mod lock;
 pub mod log;
 pub mod lr;
+pub mod memory;
 pub mod metrics;
 pub mod nearest;
 mod probes;
@@ -29,12 +36,15 @@ pub mod report;
 pub mod run_dir;
 mod scoring;
 pub mod session;
+mod settings;
 pub mod setup;
 pub mod sparsity;
+pub mod spikes;
 pub mod storage;
 mod tensors;
 pub mod time;
 pub mod trainer;
+pub mod units;
 
 pub use config::Config;
 pub use error::TrainError;

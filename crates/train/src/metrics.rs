@@ -1,6 +1,7 @@
 //! What is recorded of a run. Everything but the fields called `timing` is a function of the configuration alone.
 
-use std::time::{Duration, Instant};
+use std::fmt;
+use std::time::Duration;
 
 use bidst_engine::{Network, SparseTensor};
 use bidst_topology::{Algorithm, Change, DeadChannels, LayerDecision, LayerSpec};
@@ -32,6 +33,28 @@ pub struct StepRecord {
     pub parameter_bytes: usize,
     /// Where the time went.
     pub timing: StepTiming,
+}
+
+/// A loss that stood out from those before it.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SpikeRecord {
+    /// Number of the step, from 0.
+    pub step: u64,
+    /// Its loss.
+    pub loss: f64,
+    /// Mean of the losses before it.
+    pub mean: f64,
+    /// Their standard deviation.
+    pub deviation: f64,
+    /// How many of these the loss lies above the mean.
+    pub z: f64,
+}
+
+impl fmt::Display for SpikeRecord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let SpikeRecord { step, loss, mean, deviation, z } = self;
+        write!(f, "the loss of step {step} is {loss:.4}, {z:.1} standard deviations ({deviation:.4}) above {mean:.4}")
+    }
 }
 
 /// Seconds and bytes of one step.
@@ -203,14 +226,16 @@ impl DecisionRecord {
 }
 
 /// What it took to choose the first mask, before step 0.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct StartCost {
     pub flops: Flops,
     pub bytes: Bytes,
 }
 
 /// What network and algorithm hold.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Bytes {
     /// See [`StepRecord`].
     pub parameter_bytes: usize,
@@ -219,32 +244,31 @@ pub(crate) struct Bytes {
 }
 
 impl Bytes {
-    /// Now. The partial sums of single units are held, but are not counted among the parameters: their size depends on what
-    /// was probed before.
+    /// Now. The partial sums of single units, and the copy of a weight with its zeros that dense kernels read, are held, but are
+    /// not counted among the parameters: their sizes depend on what was probed and how dense layers were before.
     pub fn of(network: &Network, algorithm: &dyn Algorithm) -> Bytes {
         let memory = network.memory();
-        let gradients = network.weights().iter().map(|weight| weight.nnz() + weight.probe_gradients().len());
-        let gradients = gradients.chain(network.vectors().iter().map(|vector| vector.gradients.len())).sum::<usize>();
-        let parameters = memory.weights_bytes
-            + size_of::<f32>() * gradients
-            + memory.momentum_bytes
-            + memory.index_bytes
-            + memory.plan_bytes;
+        let of_weights = network.weights().iter().map(|weight| 2 * weight.nnz() + weight.probe_gradients().len());
+        let of_vectors = network.vectors().iter().map(|vector| vector.values.len() + vector.gradients.len());
+        let values_and_gradients = of_weights.chain(of_vectors).sum::<usize>();
+        let parameters =
+            size_of::<f32>() * values_and_gradients + memory.momentum_bytes + memory.index_bytes + memory.plan_bytes;
         let mask = algorithm.dense_bytes();
         Bytes { parameter_bytes: parameters + mask, held_bytes: memory.total_bytes() + mask }
     }
 }
 
-/// Sums over the steps of an epoch.
-#[derive(Debug)]
+/// Sums over the steps of the epoch under way.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Tally {
-    started: Instant,
     loss: f64,
     correct: f64,
     images: usize,
     decisions: u64,
     swaps: u64,
     flops: Flops,
+    train_s: f64,
     data_s: f64,
     topology_s: f64,
     parameter_bytes: usize,
@@ -252,21 +276,9 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
-    /// At the start of an epoch.
-    pub fn new() -> Tally {
-        Tally {
-            started: Instant::now(),
-            loss: 0.0,
-            correct: 0.0,
-            images: 0,
-            decisions: 0,
-            swaps: 0,
-            flops: Flops::default(),
-            data_s: 0.0,
-            topology_s: 0.0,
-            parameter_bytes: 0,
-            held_bytes: 0,
-        }
+    /// Whether no step was added yet.
+    pub fn is_empty(&self) -> bool {
+        self.images == 0
     }
 
     /// Adds a step.
@@ -278,19 +290,15 @@ impl Tally {
         let changes = |decision: &DecisionRecord| decision.dropped + decision.grown + decision.reset > 0;
         self.decisions += u64::from(decisions.iter().any(changes));
         self.flops += record.flops;
+        self.train_s += record.timing.total_s;
         self.data_s += record.timing.data_s;
         self.topology_s += record.timing.topology_s;
         self.parameter_bytes = self.parameter_bytes.max(record.parameter_bytes);
         self.held_bytes = self.held_bytes.max(record.timing.held_bytes);
     }
 
-    /// Time since the start of the epoch.
-    pub fn elapsed(&self) -> Duration {
-        self.started.elapsed()
-    }
-
-    /// The record of the epoch that `trainer` has just finished in `trained`, and evaluated in `tested`.
-    pub fn record(self, trainer: &Trainer, test: &Evaluation, trained: Duration, tested: Duration) -> EpochRecord {
+    /// The record of the epoch whose steps `trainer` has just finished, and which it evaluated in `tested`.
+    pub fn record(&self, trainer: &Trainer, test: &Evaluation, tested: Duration) -> EpochRecord {
         let images = self.images.max(1) as f64;
         EpochRecord {
             epoch: trainer.epoch,
@@ -304,7 +312,7 @@ impl Tally {
             flops: self.flops,
             pattern: PatternRecord::of(trainer),
             run: self.totals(trainer, test),
-            timing: self.timing(trainer, trained, tested),
+            timing: self.timing(trainer, tested),
         }
     }
 
@@ -333,10 +341,10 @@ impl Tally {
         }
     }
 
-    fn timing(&self, trainer: &Trainer, trained: Duration, tested: Duration) -> EpochTiming {
+    fn timing(&self, trainer: &Trainer, tested: Duration) -> EpochTiming {
         let at_start = EpochTiming { run_peak_bytes: trainer.start.bytes.held_bytes, ..EpochTiming::default() };
         let before = trainer.last.as_ref().map_or(at_start, |last| last.timing);
-        let (train_s, test_s) = (trained.as_secs_f64(), tested.as_secs_f64());
+        let (train_s, test_s) = (self.train_s, tested.as_secs_f64());
         EpochTiming {
             train_s,
             test_s,

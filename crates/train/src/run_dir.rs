@@ -9,7 +9,8 @@
 //! ├── metrics.jsonl       one object per logged step and per epoch, append-only
 //! ├── topology.jsonl      one object per decision and layer, append-only
 //! ├── tb/                 the same as TensorBoard's event files, see the `log` module
-//! ├── checkpoints/        the last complete states, for `bidst train --resume`
+//! ├── checkpoints/        the last complete states and that of the best epoch, for `bidst train --resume`
+//! ├── lock                held while somebody trains here; readers need not care
 //! ├── model.safetensors   the final model, see the `export` module
 //! ├── result.json         what the finished run came to: last epoch, totals, sizes
 //! └── report.{html,png}   all of this for people, see the `report` module
@@ -22,11 +23,14 @@ use std::path::{Path, PathBuf};
 use bidst_engine::Choice;
 use serde::{Deserialize, Serialize};
 
+use crate::checkpoint::Checkpoints;
 use crate::config::Config;
 use crate::error::TrainError;
 use crate::files::write_atomically;
 use crate::inventory::Inventory;
-use crate::metrics::{DecisionRecord, EpochRecord, StepRecord};
+use crate::lock::Lock;
+use crate::metrics::{DecisionRecord, EpochRecord, SpikeRecord, StepRecord};
+use crate::storage::Disk;
 use crate::time;
 
 /// How a run stands.
@@ -39,7 +43,7 @@ pub enum Status {
     Stopped,
     /// Came to its end.
     Finished,
-    /// The loss became infinite or not a number.
+    /// A number became infinite or none, or the loss stood out and the run was to stop then.
     Diverged,
     /// Ended early by any other error.
     Failed,
@@ -94,6 +98,7 @@ impl Manifest {
 enum Line<'a> {
     Step(&'a StepRecord),
     Epoch(&'a EpochRecord),
+    Spike(&'a SpikeRecord),
 }
 
 /// An open run folder.
@@ -102,6 +107,7 @@ pub struct RunDir {
     path: PathBuf,
     metrics: File,
     topology: File,
+    _lock: Lock,
 }
 
 impl RunDir {
@@ -116,28 +122,28 @@ impl RunDir {
         RunDir::create_at(&new_folder(output, &name)?, config)
     }
 
-    /// Makes the folder `path` for a run of `config`, or begins anew in it if it is there.
+    /// Makes the folder `path` for a run of `config`, or begins anew in it if it is there: its records and checkpoints are
+    /// removed.
     ///
     /// # Errors
-    /// [`TrainError::Io`]
+    /// [`TrainError::Locked`] if somebody trains in it, [`TrainError::Io`]
     pub fn create_at(path: &Path, config: &Config) -> Result<RunDir, TrainError> {
         fs::create_dir_all(path).map_err(TrainError::io("create", path))?;
-        write_atomically(&path.join("config.toml"), config.to_toml().as_bytes())?;
         let mut run = RunDir::open(path)?;
-        run.truncate_to(0)?;
+        Checkpoints::new(&Disk, path).clear()?;
+        write_atomically(&path.join("config.toml"), config.to_toml().as_bytes())?;
+        run.truncate_to(0, 0)?;
         Ok(run)
     }
 
-    /// Opens an existing folder for appending.
+    /// Opens an existing folder for appending, and locks it for as long as the value lives.
     ///
     /// # Errors
-    /// [`TrainError::Io`]
+    /// [`TrainError::Locked`] if somebody trains in it, [`TrainError::Io`]
     pub fn open(path: &Path) -> Result<RunDir, TrainError> {
-        let append = |name: &str| {
-            let path = path.join(name);
-            OpenOptions::new().create(true).append(true).open(&path).map_err(TrainError::io("open", &path))
-        };
-        Ok(RunDir { path: path.to_owned(), metrics: append("metrics.jsonl")?, topology: append("topology.jsonl")? })
+        let lock = Lock::take(path)?;
+        let [metrics, topology] = records(path)?;
+        Ok(RunDir { path: path.to_owned(), metrics, topology, _lock: lock })
     }
 
     /// The folder.
@@ -166,6 +172,25 @@ impl RunDir {
         append(&mut self.metrics, &self.path.join("metrics.jsonl"), &Line::Epoch(record))
     }
 
+    /// Appends a spike to `metrics.jsonl`.
+    ///
+    /// # Errors
+    /// [`TrainError::Io`]
+    pub fn spike(&mut self, record: &SpikeRecord) -> Result<(), TrainError> {
+        append(&mut self.metrics, &self.path.join("metrics.jsonl"), &Line::Spike(record))
+    }
+
+    /// Flushes the records to the disk, so that those of all steps of a checkpoint that follows are there too.
+    ///
+    /// # Errors
+    /// [`TrainError::Io`]
+    pub fn sync(&self) -> Result<(), TrainError> {
+        for (file, name) in [&self.metrics, &self.topology].into_iter().zip(RECORDS) {
+            file.sync_all().map_err(TrainError::io("flush", &self.path.join(name)))?;
+        }
+        Ok(())
+    }
+
     /// Appends a layer's part of a decision to `topology.jsonl`.
     ///
     /// # Errors
@@ -174,19 +199,20 @@ impl RunDir {
         append(&mut self.topology, &self.path.join("topology.jsonl"), record)
     }
 
-    /// Forgets what was recorded from `steps` done on, and half-written lines, so that a resumed run records it anew.
+    /// Forgets what was recorded after so many steps and so many epochs were done, and half-written lines, so that a resumed
+    /// run records it anew.
     ///
     /// # Errors
     /// [`TrainError::Io`]
-    pub fn truncate_to(&mut self, steps: u64) -> Result<(), TrainError> {
-        for name in ["metrics.jsonl", "topology.jsonl"] {
+    pub fn truncate_to(&mut self, steps: u64, epochs: u64) -> Result<(), TrainError> {
+        for name in RECORDS {
             let path = self.path.join(name);
             let text = fs::read(&path).map_err(TrainError::io("read", &path))?;
             let text = String::from_utf8_lossy(&text);
-            let kept: String = text.split_inclusive('\n').filter(|line| is_before(line, steps)).collect();
+            let kept: String = text.split_inclusive('\n').filter(|line| is_before(line, steps, epochs)).collect();
             write_atomically(&path, kept.as_bytes())?;
         }
-        *self = RunDir::open(&self.path)?;
+        [self.metrics, self.topology] = records(&self.path)?;
         Ok(())
     }
 
@@ -236,6 +262,18 @@ impl RunDir {
     }
 }
 
+/// Files that grow by lines.
+const RECORDS: [&str; 2] = ["metrics.jsonl", "topology.jsonl"];
+
+/// Opens the files of [`RECORDS`] for appending.
+fn records(run: &Path) -> Result<[File; 2], TrainError> {
+    let append = |name: &str| {
+        let path = run.join(name);
+        OpenOptions::new().create(true).append(true).open(&path).map_err(TrainError::io("open", &path))
+    };
+    Ok([append(RECORDS[0])?, append(RECORDS[1])?])
+}
+
 /// Makes `NAME`, or `NAME-2` and so on if it is there already.
 fn new_folder(parent: &Path, name: &str) -> Result<PathBuf, TrainError> {
     let mut path = parent.join(name);
@@ -266,16 +304,19 @@ fn append(file: &mut File, path: &Path, value: &impl Serialize) -> Result<(), Tr
     file.write_all(&line).map_err(TrainError::io("write", path))
 }
 
-/// Whether a line is whole and records something done before `steps` steps were.
-fn is_before(line: &str, steps: u64) -> bool {
+/// Whether a line is whole and records a step before `steps`, or an epoch before `epochs`.
+fn is_before(line: &str, steps: u64, epochs: u64) -> bool {
     #[derive(Deserialize)]
     struct Place {
         step: Option<u64>,
-        steps: Option<u64>,
+        epoch: Option<u64>,
     }
     let place = serde_json::from_str::<Place>(line);
     line.ends_with('\n')
-        && place.is_ok_and(|place| place.step.is_some_and(|s| s < steps) || place.steps.is_some_and(|s| s <= steps))
+        && place.is_ok_and(|place| match place.step {
+            Some(step) => step < steps,
+            None => place.epoch.is_some_and(|epoch| epoch < epochs),
+        })
 }
 
 #[cfg(test)]
@@ -317,7 +358,7 @@ mod tests {
         let mut run = RunDir::create(&config(output.path())).unwrap();
         (0..4).for_each(|n| run.step(&step(n)).unwrap());
         run.metrics.write_all(b"{\"kind\":\"step\",\"step\":1").unwrap();
-        run.truncate_to(2).unwrap();
+        run.truncate_to(2, 0).unwrap();
         run.step(&step(2)).unwrap();
         let text = fs::read_to_string(run.path().join("metrics.jsonl")).unwrap();
         let steps: Vec<u64> = text.lines().map(|line| serde_json::from_str::<StepRecord>(line).unwrap().step).collect();

@@ -1,4 +1,4 @@
-//! A whole run with its folder: train, record, save after every epoch, export and sum up at the end.
+//! A whole run with its folder: train, record, save now and then, export and sum up at the end.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,19 +7,22 @@ use bidst_data::{Dataset, Splits};
 use bidst_engine::{Choice, Memory};
 use serde::{Deserialize, Serialize};
 
-use crate::checkpoint;
-use crate::config::{Builder, Config};
+use crate::checkpoint::{Checkpoints, PassedOver};
+use crate::config::{Builder, Config, OnSaveError, OnSpike};
 use crate::error::TrainError;
 use crate::export::{About, VERSION};
 use crate::files::write_atomically;
 use crate::inventory::Inventory;
 use crate::log::TensorBoard;
-use crate::metrics::EpochRecord;
+use crate::memory::Prediction;
+use crate::metrics::{EpochRecord, peak_rss_bytes};
 use crate::report;
 use crate::run_dir::{Manifest, RunDir, Status};
 use crate::sparsity::Totals;
+use crate::storage::Disk;
 use crate::time;
-use crate::trainer::{Event, Observer, Trainer};
+use crate::trainer::{Event, Observer, Pause, Trainer, Wish};
+use crate::units::parse_size;
 
 /// A run that can be started, or continued.
 pub struct Session {
@@ -27,6 +30,22 @@ pub struct Session {
     run: RunDir,
     manifest: Manifest,
     about: About,
+    prediction: Prediction,
+    /// Steps and epochs done in the last state that was saved, and its folder.
+    saved: Option<(u64, u64, PathBuf)>,
+    /// What is to be told before the first step.
+    notes: Vec<String>,
+}
+
+/// What may differ between two parts of a run.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Circumstances {
+    /// `run.threads`
+    pub threads: Option<usize>,
+    /// `run.max_memory`
+    pub max_memory: Option<String>,
+    /// `train.on_spike`
+    pub on_spike: Option<OnSpike>,
 }
 
 /// What is known before the first step.
@@ -68,6 +87,20 @@ pub struct Outcome {
     pub dense_inference_flops: u64,
     /// Bytes of the model file.
     pub model_bytes: usize,
+    /// Bytes that depend on machine and load.
+    #[serde(default)]
+    pub timing: PeakMemory,
+}
+
+/// Peak memory, predicted and measured. It is of the process: other runs in it count too.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct PeakMemory {
+    /// Predicted before the first step of this process, part by part.
+    pub predicted: Prediction,
+    /// Their sum.
+    pub predicted_bytes: u64,
+    /// Peak resident memory by the end of the run; 0 where the system does not tell.
+    pub measured_bytes: u64,
 }
 
 impl Outcome {
@@ -108,18 +141,19 @@ impl Session {
         let data = bidst_data::open(&config.data.name, config.data.dir.as_deref())?;
         let about = about(&config, &data.train);
         let trainer = Trainer::new(config, data)?;
+        let prediction = allowed(&trainer)?;
         let run = create(&trainer.config)?;
         run.write_kernels(&trainer.network.kernels())?;
         run.write_inventory(&Inventory::of(&trainer))?;
         let manifest = Manifest::new(trainer.instruction_set(), trainer.network.threads());
-        Ok(Session { trainer, run, manifest, about })
+        Ok(Session { trainer, run, manifest, about, prediction, saved: None, notes: Vec::new() })
     }
 
-    /// Opens an interrupted run at its last checkpoint. `run.threads` may be replaced: it does not change the result.
+    /// Opens an interrupted run at its newest checkpoint that is whole, or at its start if none was ever written.
     ///
     /// # Errors
     /// [`TrainError::CannotResume`] and whatever is wrong with the folder.
-    pub fn resume(run: &Path, threads: Option<usize>) -> Result<Session, TrainError> {
+    pub fn resume(run: &Path, circumstances: &Circumstances) -> Result<Session, TrainError> {
         let refuse = |reason| TrainError::CannotResume { path: run.to_owned(), reason };
         if !run.join("config.toml").is_file() {
             return Err(refuse("it is not a run folder (it has no config.toml)"));
@@ -128,28 +162,43 @@ impl Session {
         if RunDir::read_manifest(run).is_some_and(|manifest| manifest.status == Status::Finished) {
             return Err(refuse("it is finished; `bidst eval` it, or train anew with its config.toml"));
         }
-        config.run.threads = threads.unwrap_or(config.run.threads);
-        Session::resume_as(run, config)
+        config.run.threads = circumstances.threads.unwrap_or(config.run.threads);
+        config.run.max_memory = circumstances.max_memory.clone().or(config.run.max_memory);
+        config.train.on_spike = circumstances.on_spike.unwrap_or(config.train.on_spike);
+        match Session::resume_as(run, config.clone()) {
+            Err(TrainError::CannotResume { .. }) => {
+                let mut session = Session::start_at(run, config)?;
+                session.notes.push("nothing was saved yet: the run begins anew".to_owned());
+                Ok(session)
+            }
+            resumed => resumed,
+        }
     }
 
-    /// Opens a run at its last checkpoint with a configuration that may differ from its own in what does not change the
-    /// result: `run.output`, `run.threads`, and where the data lie.
+    /// Opens a run at its newest checkpoint that is whole, with a configuration that may differ from its own in what does not
+    /// change the result: where and how it is carried out, and where the data lie.
     ///
     /// # Errors
-    /// [`TrainError::CannotResume`] if there is no checkpoint, and whatever is wrong with the folder.
+    /// [`TrainError::CannotResume`] if there is no checkpoint, [`TrainError::Locked`] if somebody trains there, and whatever
+    /// is wrong with the folder.
     pub fn resume_as(run: &Path, mut config: Config) -> Result<Session, TrainError> {
-        let manifest = RunDir::read_manifest(run);
+        let mut folder = RunDir::open(run)?;
+        let found = Checkpoints::new(&Disk, run).newest(Some(&config))?;
         config.engine.kernels = config.engine.kernels.resumed(run);
-        let path = checkpoint::latest(run)?;
         let data: Splits = bidst_data::open(&config.data.name, config.data.dir.as_deref())?;
         let about = about(&config, &data.train);
-        let trainer = checkpoint::load(&path, config, data)?;
+        let passed_over =
+            found.passed_over.iter().map(|PassedOver { name, flaw }| format!("{name} is passed over: {flaw}"));
+        let (path, notes) = (found.path.clone(), passed_over.collect());
+        let trainer = found.load(config, data)?;
+        let prediction = allowed(&trainer)?;
         let fresh = Manifest::new(trainer.instruction_set(), trainer.network.threads());
-        let mut manifest = Manifest { ended: None, status: Status::Running, reason: None, ..manifest.unwrap_or(fresh) };
+        let manifest = RunDir::read_manifest(run).unwrap_or(fresh);
+        let mut manifest = Manifest { ended: None, status: Status::Running, reason: None, ..manifest };
         manifest.resumed_at_steps.push(trainer.step);
-        let mut run = RunDir::open(run)?;
-        run.truncate_to(trainer.step)?;
-        Ok(Session { trainer, run, manifest, about })
+        folder.truncate_to(trainer.step, trainer.epoch)?;
+        let saved = Some((trainer.step, trainer.epoch, path));
+        Ok(Session { trainer, run: folder, manifest, about, prediction, saved, notes })
     }
 
     /// The effective configuration.
@@ -174,18 +223,21 @@ impl Session {
         }
     }
 
-    /// Trains to the end. The manifest says how it ended, whatever happens short of a kill.
+    /// Trains to the end, or until the observer wishes to stop. The manifest says how it ended, whatever happens short of a
+    /// kill.
     ///
     /// # Errors
-    /// As [`Trainer::epoch`], and [`TrainError::Io`].
+    /// As [`Trainer::epoch`], [`TrainError::Stopped`], [`TrainError::Save`], [`TrainError::NoRoom`] and [`TrainError::Io`].
     pub fn run(mut self, observer: &mut dyn Observer) -> Result<Outcome, TrainError> {
         self.run.write_manifest(&self.manifest)?;
-        let result = self.epochs(observer);
+        let result = self.train(observer).map_err(|error| self.keep_last_good(error));
         self.manifest.ended = Some(time::iso(time::now()));
         (self.manifest.status, self.manifest.reason) = match &result {
             Ok(_) => (Status::Finished, None),
             Err(TrainError::Stopped { .. }) => (Status::Stopped, None),
-            Err(error @ TrainError::Diverged { .. }) => (Status::Diverged, Some(error.to_string())),
+            Err(error @ (TrainError::Diverged { .. } | TrainError::Spiked { .. })) => {
+                (Status::Diverged, Some(error.to_string()))
+            }
             Err(error) => (Status::Failed, Some(error.to_string())),
         };
         self.run.write_manifest(&self.manifest)?;
@@ -198,36 +250,151 @@ impl Session {
         Ok(outcome)
     }
 
-    fn epochs(&mut self, observer: &mut dyn Observer) -> Result<Outcome, TrainError> {
-        let Session { trainer, run, about, .. } = self;
-        let log_interval = trainer.config.run.log_interval;
-        let mut tensorboard = match trainer.config.run.tensorboard {
-            true => Some(TensorBoard::open(run.path(), trainer.step, log_interval)?),
+    fn train(&mut self, observer: &mut dyn Observer) -> Result<Outcome, TrainError> {
+        for text in std::mem::take(&mut self.notes) {
+            observer.on(Event::Note { text: &text })?;
+        }
+        self.rehearse()?;
+        let run = &self.trainer.config.run;
+        let mut tensorboard = match run.tensorboard {
+            true => Some(TensorBoard::open(self.run.path(), self.trainer.step, run.log_interval)?),
             false => None,
         };
-        while trainer.epoch < trainer.config.train.epochs {
-            let mut recorder = |event: Event<'_>| {
-                match event {
-                    Event::Step { record, .. } if record.step % log_interval == 0 => run.step(record)?,
-                    Event::Step { .. } => {}
-                    Event::Decision { records } => records.iter().try_for_each(|record| run.decision(record))?,
-                    Event::Epoch { record } => run.epoch(record)?,
-                }
-                tensorboard.iter_mut().try_for_each(|log| log.on(event))?;
-                observer.on(event)
+        while self.trainer.epoch < self.trainer.config.train.epochs {
+            let run = &self.trainer.config.run;
+            let (log_interval, save_interval) = (run.log_interval, run.checkpoint_interval);
+            let steps_per_epoch = self.trainer.train.batches_per_epoch() as u64;
+            let mut recorder = Recorder {
+                run: &mut self.run,
+                tensorboard: &mut tensorboard,
+                observer: &mut *observer,
+                log_interval,
+                save_interval,
+                steps_per_epoch,
+                step: self.trainer.step,
+                wish: Wish::GoOn,
             };
-            trainer.epoch(&mut recorder)?;
-            checkpoint::save(trainer, run.path())?;
+            let pause = self.trainer.epoch(&mut recorder)?;
+            let wish = if pause == Pause::Epoch { observer.wish() } else { recorder.wish };
+            self.save(observer)?;
+            if wish == Wish::Stop && self.trainer.epoch < self.trainer.config.train.epochs {
+                return Err(TrainError::Stopped { step: self.trainer.step.saturating_sub(1) });
+            }
         }
+        self.finish()
+    }
+
+    /// Saves the state before the first step, so that trouble with the disk is found then, and makes sure that there is room
+    /// for the checkpoints to come.
+    fn rehearse(&mut self) -> Result<(), TrainError> {
+        if self.saved.is_some() {
+            return Ok(());
+        }
+        let checkpoints = Checkpoints::new(&Disk, self.run.path());
+        let saved = checkpoints.save(&self.trainer)?;
+        checkpoints.reserve(saved.bytes)?;
+        self.saved = Some((self.trainer.step, self.trainer.epoch, saved.path));
+        Ok(())
+    }
+
+    /// Saves the present state, unless it is saved already.
+    fn save(&mut self, observer: &mut dyn Observer) -> Result<(), TrainError> {
+        let (step, epoch) = (self.trainer.step, self.trainer.epoch);
+        if self.saved.as_ref().is_some_and(|(steps, epochs, _)| (*steps, *epochs) == (step, epoch)) {
+            return Ok(());
+        }
+        let saved = self.run.sync().and_then(|()| Checkpoints::new(&Disk, self.run.path()).save(&self.trainer));
+        match saved {
+            Ok(saved) => self.saved = Some((step, epoch, saved.path)),
+            Err(error @ TrainError::Save(_)) if self.trainer.config.run.on_save_error == OnSaveError::Warn => {
+                observer.on(Event::Note { text: &error.to_string() })?;
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    /// After a step that came to nothing, saves the state before it, and names the checkpoint in the error.
+    fn keep_last_good(&mut self, mut error: TrainError) -> TrainError {
+        if let TrainError::Diverged { kept, .. } | TrainError::Spiked { kept, .. } = &mut error {
+            // If this fails, an older one is named: the error at hand matters more.
+            drop(self.save(&mut |_: Event<'_>| Ok(())));
+            *kept = self.saved.as_ref().map(|(_, _, path)| path.clone());
+        }
+        error
+    }
+
+    fn finish(&mut self) -> Result<Outcome, TrainError> {
+        let Session { trainer, run, about, prediction, .. } = self;
         let reason = "it has no epochs";
         let last =
             trainer.last.clone().ok_or_else(|| TrainError::CannotResume { path: run.path().to_owned(), reason })?;
         let model = trainer.model(about.clone());
         let model_bytes = model.write(&RunDir::model_path(run.path()))?;
         let (weights, dense_inference_flops) = (model.totals(), trainer.cost.dense());
-        let outcome = Outcome { run: run.path().to_owned(), last, weights, dense_inference_flops, model_bytes };
+        let timing = PeakMemory {
+            predicted: *prediction,
+            predicted_bytes: prediction.total(),
+            measured_bytes: peak_rss_bytes().unwrap_or(0),
+        };
+        let run = run.path().to_owned();
+        let outcome = Outcome { run, last, weights, dense_inference_flops, model_bytes, timing };
         outcome.write()?;
         Ok(outcome)
+    }
+}
+
+/// Writes what happens into the run folder, passes it on, and asks for a pause where a checkpoint is due.
+struct Recorder<'a> {
+    run: &'a mut RunDir,
+    tensorboard: &'a mut Option<TensorBoard>,
+    observer: &'a mut dyn Observer,
+    log_interval: u64,
+    save_interval: u64,
+    steps_per_epoch: u64,
+    /// Steps done.
+    step: u64,
+    wish: Wish,
+}
+
+impl Observer for Recorder<'_> {
+    fn on(&mut self, event: Event<'_>) -> Result<(), TrainError> {
+        match event {
+            Event::Step { record, .. } => {
+                self.step = record.step + 1;
+                if record.step % self.log_interval == 0 {
+                    self.run.step(record)?;
+                }
+            }
+            Event::Decision { records } => records.iter().try_for_each(|record| self.run.decision(record))?,
+            Event::Spike { record } => self.run.spike(record)?,
+            Event::Epoch { record } => self.run.epoch(record)?,
+            Event::Note { .. } => {}
+        }
+        self.tensorboard.iter_mut().try_for_each(|log| log.on(event))?;
+        self.observer.on(event)
+    }
+
+    /// After the last step of an epoch only a stop cannot wait: a checkpoint follows the evaluation anyway.
+    fn wish(&mut self) -> Wish {
+        let is_due = self.save_interval > 0 && self.step.is_multiple_of(self.save_interval);
+        let is_last = self.step.is_multiple_of(self.steps_per_epoch);
+        self.wish = match self.observer.wish() {
+            Wish::GoOn if is_due => Wish::Save,
+            wish => wish,
+        };
+        if is_last && self.wish == Wish::Save { Wish::GoOn } else { self.wish }
+    }
+}
+
+/// What a run will take at most, if that is allowed.
+fn allowed(trainer: &Trainer) -> Result<Prediction, TrainError> {
+    let prediction = Prediction::of(trainer);
+    match trainer.config.run.max_memory.as_deref().and_then(parse_size) {
+        Some(limit) if prediction.total() > limit => {
+            Err(TrainError::Memory { wanted: prediction.total(), limit, split: prediction.to_string() })
+        }
+        _ => Ok(prediction),
     }
 }
 

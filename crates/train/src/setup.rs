@@ -12,17 +12,19 @@ use bidst_topology::{
 use crate::config::{Config, ConfigError};
 use crate::error::TrainError;
 use crate::flops::{Cost, Flops};
+use crate::guard::Guard;
 use crate::import::{State, StateFile};
 use crate::init::{self, Initializer};
 use crate::lr::LearningRate;
-use crate::metrics::{Bytes, StartCost};
+use crate::metrics::{Bytes, StartCost, Tally};
 use crate::probes::Probes;
 use crate::scoring::NetworkScorer;
 use crate::sparsity::Allocation;
+use crate::spikes::SpikeWatch;
 use crate::trainer::{MaskTime, Trainer};
 
 /// Batches that the loaders prepare ahead.
-const PREFETCH: usize = 2;
+pub(crate) const PREFETCH: usize = 2;
 
 /// The network that `config` names, for images and classes of `data`.
 ///
@@ -164,6 +166,11 @@ impl Trainer {
             test,
             rate,
             mask_time: MaskTime::default(),
+            guard: Guard::default(),
+            spikes: SpikeWatch::default(),
+            spike: None,
+            running: None,
+            tally: Tally::default(),
             step: 0,
             epoch: 0,
             last: None,

@@ -1,13 +1,13 @@
 //! The training loop.
 //!
 //! A step: ask the algorithm which gradients it needs → forward and backward on the non-zeros, with probes where asked →
-//! stop if the loss is not a number → let the algorithm observe → move the weights (unless a decision takes the place of that) →
+//! stop if a number is infinite or none, with everything as before → let the algorithm observe → move the weights (unless a decision takes the place of that) →
 //! at a decision, let the algorithm propose a change of every layer's pattern, check all of them, apply them.
 
 use std::time::{Duration, Instant};
 
-use bidst_data::{Batch, Loader};
-use bidst_engine::{Network, Sgd};
+use bidst_data::{Batch, Batches, Loader};
+use bidst_engine::{Network, Sgd, StepOutput};
 use bidst_model::Graph;
 use bidst_topology::{Algorithm, Budget, Change, LayerSpec, LayerView, TopologyStats};
 
@@ -16,10 +16,12 @@ use crate::error::TrainError;
 use crate::evaluate::evaluate;
 use crate::export::{About, ModelFile};
 use crate::flops::Cost;
+use crate::guard::{Guard, Offence};
 use crate::lr::LearningRate;
-use crate::metrics::{Bytes, DecisionRecord, EpochRecord, StartCost, StepRecord, StepTiming, Tally};
+use crate::metrics::{Bytes, DecisionRecord, EpochRecord, SpikeRecord, StartCost, StepRecord, StepTiming, Tally};
 use crate::probes::Probes;
 use crate::sparsity::{Allocation, Totals};
+use crate::spikes::{OnSpike, SpikeWatch};
 
 /// What happens during training, in order.
 #[derive(Clone, Copy, Debug)]
@@ -36,11 +38,42 @@ pub enum Event<'a> {
         /// One record per sparsified layer.
         records: &'a [DecisionRecord],
     },
+    /// The loss of a step stood out; comes before its step's event.
+    Spike {
+        /// Its record.
+        record: &'a SpikeRecord,
+    },
     /// An epoch was done and evaluated.
     Epoch {
         /// Its record.
         record: &'a EpochRecord,
     },
+    /// Something happened around the training that a person may want to know.
+    Note {
+        /// What.
+        text: &'a str,
+    },
+}
+
+/// What whoever watches a training wants to happen between two steps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Wish {
+    /// The next step.
+    #[default]
+    GoOn,
+    /// A checkpoint, then the next step.
+    Save,
+    /// A checkpoint, and no further step.
+    Stop,
+}
+
+/// Where a call of [`Trainer::epoch`] ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pause {
+    /// After the evaluation.
+    Epoch,
+    /// Between two steps, or between the last step and the evaluation, because of a wish. The next call goes on there.
+    Step,
 }
 
 /// Watches training. Closures are observers.
@@ -50,6 +83,11 @@ pub trait Observer {
     /// # Errors
     /// Whatever shall end the training, such as [`TrainError::Stopped`].
     fn on(&mut self, event: Event<'_>) -> Result<(), TrainError>;
+
+    /// Asked after every step.
+    fn wish(&mut self) -> Wish {
+        Wish::GoOn
+    }
 }
 
 impl<F: FnMut(Event<'_>) -> Result<(), TrainError>> Observer for F {
@@ -94,6 +132,14 @@ pub struct Trainer {
     pub(crate) test: Loader,
     pub(crate) rate: LearningRate,
     pub(crate) mask_time: MaskTime,
+    pub(crate) guard: Guard,
+    pub(crate) spikes: SpikeWatch,
+    /// The loss of the last step, if it stood out.
+    pub(crate) spike: Option<SpikeRecord>,
+    /// The batches to come of the epoch under way, if it was begun in this process.
+    pub(crate) running: Option<Batches>,
+    /// Sums over its steps.
+    pub(crate) tally: Tally,
     /// Steps done.
     pub(crate) step: u64,
     /// Epochs done.
@@ -105,33 +151,45 @@ pub struct Trainer {
 }
 
 impl Trainer {
-    /// Trains one epoch and evaluates the network.
+    /// Trains to the end of the epoch under way and evaluates the network, unless the observer wishes something in between.
     ///
     /// # Errors
-    /// [`TrainError::Diverged`], with the weights as they were before the offending step, or if the loss on the test images
-    /// is no number after the last step; errors of the engine, of an
-    /// algorithm that breaks its promises, and of the observer.
-    pub fn epoch(&mut self, observer: &mut dyn Observer) -> Result<(), TrainError> {
-        let mut tally = Tally::new();
+    /// [`TrainError::Diverged`] and [`TrainError::Spiked`], with everything as it was before the offending step; the former
+    /// also if the loss on the test images is no number after the last step. Errors of the engine, of an algorithm that breaks
+    /// its promises, and of the observer.
+    pub fn epoch(&mut self, observer: &mut dyn Observer) -> Result<Pause, TrainError> {
+        let begun = self.running.take();
+        let mut batches = begun.unwrap_or_else(|| self.train.epoch(self.epoch, self.batch()));
         let mut waiting = Instant::now();
-        for batch in self.train.epoch(self.epoch, 0) {
+        while let Some(batch) = batches.next() {
             let waited = waiting.elapsed();
             let (mut record, decisions) = self.train_on(&batch)?;
             record.timing.data_s = waited.as_secs_f64();
             record.timing.total_s += record.timing.data_s;
             self.train.recycle(batch);
-            tally.add(&record, &decisions);
+            self.tally.add(&record, &decisions);
             if !decisions.is_empty() {
                 observer.on(Event::Decision { records: &decisions })?;
             }
+            if let Some(record) = &self.spike {
+                observer.on(Event::Spike { record })?;
+            }
             let next_decision = self.algorithm.next_decision(self.step);
             observer.on(Event::Step { record: &record, next_decision })?;
+            if observer.wish() != Wish::GoOn {
+                self.running = Some(batches);
+                return Ok(Pause::Step);
+            }
             waiting = Instant::now();
         }
-        let record = self.finish_epoch(tally)?;
-        observer.on(Event::Epoch { record: &record })?;
-        self.last = Some(record);
-        Ok(())
+        let record = self.finish_epoch()?;
+        observer.on(Event::Epoch { record: self.last.insert(record) })?;
+        Ok(Pause::Epoch)
+    }
+
+    /// Batches of the epoch under way that are done.
+    pub fn batch(&self) -> usize {
+        (self.step - self.epoch * self.train.batches_per_epoch() as u64) as usize
     }
 
     /// One step on one batch; also returns what was decided, one record per layer, or none.
@@ -141,13 +199,13 @@ impl Trainer {
     pub fn train_on(&mut self, batch: &Batch) -> Result<(StepRecord, Vec<DecisionRecord>), TrainError> {
         let started = Instant::now();
         let (step, learning_rate) = (self.step, self.rate.at(self.step));
+        let sgd = self.sgd(learning_rate);
         self.algorithm.begin(step, learning_rate as f32);
         self.probes.request(step, self.algorithm.as_ref(), &mut self.network, &self.sparse)?;
         let smoothing = self.config.train.smoothing as f32;
+        self.guard.remember(&self.network);
         let output = self.network.forward_backward(&batch.images, &batch.labels, smoothing)?;
-        if !output.loss.is_finite() {
-            return Err(TrainError::Diverged { step, epoch: self.epoch, loss: output.loss, learning_rate });
-        }
+        let moves = self.judge(&output, &sgd)?;
 
         let flops = self.cost.step(&self.network, output.count, self.algorithm.probe_share());
         let Bytes { parameter_bytes, held_bytes } = Bytes::of(&self.network, self.algorithm.as_ref());
@@ -155,8 +213,8 @@ impl Trainer {
         self.algorithm.observe(step, &self.probes.views(&self.network, &self.sparse));
         self.mask_time = MaskTime { observe: observing.elapsed(), ..MaskTime::default() };
         let deciding = self.algorithm.decides_at(step);
-        if !(deciding && self.algorithm.replaces_weight_step()) {
-            self.network.sgd_step(&self.sgd(learning_rate));
+        if moves && !(deciding && self.algorithm.replaces_weight_step()) {
+            self.network.sgd_step(&sgd);
         }
         let decisions = if deciding { self.decide()? } else { Vec::new() };
 
@@ -175,6 +233,37 @@ impl Trainer {
         let (epoch, loss, images) = (self.epoch, output.loss, output.count);
         let record = StepRecord { step, epoch, loss, accuracy, images, learning_rate, flops, parameter_bytes, timing };
         Ok((record, decisions))
+    }
+
+    /// Whether the weights may move after a backward pass. If not, the running statistics are put back.
+    pub(crate) fn judge(&mut self, output: &StepOutput, sgd: &Sgd) -> Result<bool, TrainError> {
+        let offence = match output.loss.is_finite() {
+            true => self.guard.find(&self.network, sgd),
+            false => Some(("the loss".to_owned(), output.loss)),
+        };
+        if let Some((place, value)) = offence {
+            self.guard.restore(&mut self.network);
+            return Err(self.diverged(place, value));
+        }
+        // A smaller batch has other noise.
+        let is_whole = output.count == self.config.train.batch_size;
+        self.spike = if is_whole { self.spikes.judge(self.step, output.loss) } else { None };
+        let on_spike = self.config.train.on_spike;
+        if self.spike.is_some() && on_spike != OnSpike::Warn {
+            self.guard.restore(&mut self.network);
+        }
+        match self.spike {
+            Some(spike) if on_spike == OnSpike::Stop => return Err(TrainError::Spiked { spike, kept: None }),
+            _ if is_whole => self.spikes.remember(output.loss),
+            _ => {}
+        }
+        Ok(self.spike.is_none() || on_spike == OnSpike::Warn)
+    }
+
+    fn diverged(&self, place: String, value: f64) -> TrainError {
+        let (step, epoch, batch) = (self.step, self.epoch, self.batch());
+        let offence = Offence { place, value, step, epoch, batch };
+        TrainError::Diverged { offence, learning_rate: self.rate.at(step), kept: None }
     }
 
     /// Lets the algorithm decide, checks every change, and only then applies them.
@@ -216,6 +305,9 @@ impl Trainer {
         }
         for ((change, layer), view) in changes.iter().zip(&self.layers).zip(views) {
             let layer_name = || layer.name.clone();
+            if let Some(&value) = change.grown_values.iter().find(|value| !value.is_finite()) {
+                return Err(TrainError::GrownValue { algorithm, step, layer: layer_name(), value });
+            }
             change.check(layer.len(), view.active).map_err(|source| TrainError::Change {
                 algorithm,
                 step,
@@ -261,7 +353,7 @@ impl Trainer {
         &self.network
     }
 
-    fn sgd(&self, learning_rate: f64) -> Sgd {
+    pub(crate) fn sgd(&self, learning_rate: f64) -> Sgd {
         let optim = &self.config.optim;
         Sgd {
             learning_rate: learning_rate as f32,
@@ -271,16 +363,14 @@ impl Trainer {
         }
     }
 
-    fn finish_epoch(&mut self, tally: Tally) -> Result<EpochRecord, TrainError> {
-        let trained = tally.elapsed();
+    fn finish_epoch(&mut self) -> Result<EpochRecord, TrainError> {
         let testing = Instant::now();
         let test = evaluate(&mut self.network, &self.test)?;
         if !test.loss.is_finite() {
-            let step = self.step.saturating_sub(1);
-            let (epoch, loss, learning_rate) = (self.epoch, test.loss, self.rate.at(step));
-            return Err(TrainError::Diverged { step, epoch, loss, learning_rate });
+            return Err(self.diverged("the loss on the test images after the last step".to_owned(), test.loss));
         }
-        let record = tally.record(self, &test, trained, testing.elapsed());
+        let tally = std::mem::take(&mut self.tally);
+        let record = tally.record(self, &test, testing.elapsed());
         self.epoch += 1;
         Ok(record)
     }

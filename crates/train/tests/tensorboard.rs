@@ -6,6 +6,7 @@ use std::path::Path;
 
 use bidst_train::config::Builder;
 use bidst_train::log::events::{self, What};
+use bidst_train::session::Circumstances;
 use bidst_train::trainer::Event;
 use bidst_train::{Config, Session, TrainError};
 use serde_json::Value;
@@ -95,7 +96,7 @@ fn a_resumed_run_has_every_point_once() {
     let only = fs::read_dir(cut.join("tb")).unwrap().next().unwrap().unwrap().path();
     let torn = [fs::read(&only).unwrap(), vec![7; 9]].concat();
     fs::write(&only, torn).unwrap();
-    Session::resume(&cut, None).unwrap().run(&mut quiet).unwrap();
+    Session::resume(&cut, &Circumstances::default()).unwrap().run(&mut quiet).unwrap();
     assert_eq!(fs::read_dir(cut.join("tb")).unwrap().count(), 2);
     let untimed = |run: &Path| {
         let mut found = scalars(run);

@@ -14,13 +14,13 @@ pub struct Settings {
 
 /// The group of all flags here, for conflicts with others.
 pub const GROUP: &str = "settings";
-/// A key whose flag is declared where it is used, for it also goes with `--resume`.
-const THREADS: &str = "run.threads";
+/// Keys whose flags are declared where they are used, for they also go with `--resume`.
+const CIRCUMSTANCES: [&str; 3] = ["run.threads", "run.max_memory", "train.on_spike"];
 const SET: &str = "set";
 
 /// The keys that have a flag here.
 fn flagged() -> impl Iterator<Item = (&'static Key, &'static str)> {
-    keys().filter(|key| key.name != THREADS).filter_map(|key| Some((key, key.flag?)))
+    keys().filter(|key| !CIRCUMSTANCES.contains(&key.name)).filter_map(|key| Some((key, key.flag?)))
 }
 
 impl Settings {
@@ -96,6 +96,7 @@ fn value_name(key: &Key) -> &'static str {
         Kind::Integer(..) => "N",
         Kind::Number(_) => "X",
         Kind::Path => "PATH",
+        Kind::Size => "SIZE",
         Kind::ChoiceOrFile(_) => "CHOICE|FILE",
         _ => "NAME",
     }

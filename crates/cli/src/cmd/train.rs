@@ -4,12 +4,14 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use bidst_train::config::Builder;
-use bidst_train::session::Outcome;
-use bidst_train::{Config, Session};
+use bidst_train::session::{Circumstances, Outcome};
+use bidst_train::trainer::{Event, Observer, Wish};
+use bidst_train::{Config, Session, TrainError};
 
 use super::settings::{GROUP, Settings};
-use crate::exit::UsageError;
+use crate::exit::{self, Interrupted, UsageError};
 use crate::progress::{Display, Mode};
+use crate::signals;
 
 /// Train a network
 ///
@@ -26,6 +28,12 @@ pub struct Args {
     /// Threads; 0 means one per core. The result is the same for any number
     #[arg(long, short = 'j', value_name = "N")]
     threads: Option<usize>,
+    /// Memory that the run may take, such as 2GB; one that is predicted to take more does not start
+    #[arg(long, value_name = "SIZE")]
+    max_memory: Option<String>,
+    /// When the loss of a step stands out: warn, skip the step, or stop
+    #[arg(long, value_name = "ACTION")]
+    on_spike: Option<String>,
     /// How to show progress
     #[arg(long, value_enum, default_value = "auto")]
     progress: Mode,
@@ -39,29 +47,70 @@ pub struct Args {
 /// See the exit codes.
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let session = match &args.resume {
-        Some(run) => Session::resume(run, args.threads)?,
+        Some(run) => Session::resume(run, &circumstances(args)?)?,
         None => Session::start(configuration(args)?)?,
     };
     carry_out(session, args.progress)?;
     Ok(())
 }
 
-fn configuration(args: &Args) -> Result<Config, anyhow::Error> {
+/// Puts the flags that a resumed run may have too over what `builder` has.
+fn with_circumstances(args: &Args, mut builder: Builder) -> anyhow::Result<Builder> {
+    if let Some(threads) = args.threads {
+        let threads = i64::try_from(threads).map_err(|_| UsageError("--threads: too large".to_owned()))?;
+        builder = builder.flag("--threads", "run.threads", threads);
+    }
+    for (flag, key, word) in
+        [("--max-memory", "run.max_memory", &args.max_memory), ("--on-spike", "train.on_spike", &args.on_spike)]
+    {
+        builder = word.iter().fold(builder, |builder, word| builder.flag(flag, key, word.as_str()));
+    }
+    Ok(builder)
+}
+
+/// What a resumed run may do otherwise than before.
+fn circumstances(args: &Args) -> anyhow::Result<Circumstances> {
+    let checked = with_circumstances(args, Builder::new())?.finish().map_err(TrainError::from)?;
+    let on_spike = args.on_spike.as_ref().map(|_| checked.train.on_spike);
+    Ok(Circumstances { threads: args.threads, max_memory: checked.run.max_memory, on_spike })
+}
+
+fn configuration(args: &Args) -> anyhow::Result<Config> {
     let builder = args.config.iter().fold(Builder::new(), |builder, path| builder.file(path));
-    let threads = args.threads.map(i64::try_from).transpose();
-    let threads = threads.map_err(|_| UsageError("--threads: too large".to_owned()))?;
-    let builder = threads.iter().fold(builder, |builder, &threads| builder.flag("--threads", "run.threads", threads));
-    Ok(args.settings.apply(builder).finish().map_err(bidst_train::TrainError::from)?)
+    let builder = with_circumstances(args, builder)?;
+    Ok(args.settings.apply(builder).finish().map_err(TrainError::from)?)
+}
+
+/// Shows a run, and passes on what signals ask of it.
+struct Watched<'a>(&'a mut Display);
+
+impl Observer for Watched<'_> {
+    fn on(&mut self, event: Event<'_>) -> Result<(), TrainError> {
+        self.0.on(event)
+    }
+
+    fn wish(&mut self) -> Wish {
+        signals::wish()
+    }
 }
 
 /// Trains to the end and shows it.
 ///
 /// # Errors
-/// As [`Session::run`].
+/// As [`Session::run`]; [`Interrupted`] if a signal ended it.
 pub fn carry_out(session: Session, progress: Mode) -> anyhow::Result<Outcome> {
     let started = Instant::now();
-    let mut display = Display::start(progress, session.config(), &session.summary());
-    let outcome = session.run(&mut display)?;
+    signals::listen()?;
+    let summary = session.summary();
+    exit::work_on(&summary.run);
+    let mut display = Display::start(progress, session.config(), &summary);
+    let outcome = match (session.run(&mut Watched(&mut display)), signals::exit_code()) {
+        (Err(TrainError::Stopped { .. }), Some(code)) => {
+            let advice = format!("`bidst train --resume {}` goes on", summary.run.display());
+            return Err(Interrupted { code, advice }.into());
+        }
+        (result, _) => result?,
+    };
     display.finish(&outcome, started);
     Ok(outcome)
 }

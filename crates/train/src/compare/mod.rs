@@ -22,7 +22,6 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 pub use grid::{Grid, Run};
-pub(crate) use standing::leaves;
 pub use standing::{Standing, State};
 pub(crate) use table::Section;
 pub use table::Tables;

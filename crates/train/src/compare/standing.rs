@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use serde::Serialize;
-use toml::{Table, Value};
 
 use super::Run;
 use crate::checkpoint;
@@ -11,10 +10,8 @@ use crate::config::Builder;
 use crate::error::TrainError;
 use crate::run_dir::{Manifest, RunDir, Status};
 use crate::session::Outcome;
+use crate::settings::{deciding, difference};
 use crate::time;
-
-/// Settings that say where and how, not what: they may change between two parts of a run.
-const CIRCUMSTANCES: [&str; 5] = ["run.output", "run.threads", "run.tensorboard", "run.report", "data.dir"];
 
 /// How far a run has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -95,32 +92,15 @@ pub(super) fn check_unchanged(run: &Run, folder: &Path) -> Result<(), TrainError
     if !path.is_file() {
         return Ok(());
     }
-    let settings = |config| leaves(&Table::try_from(config).expect("a configuration has only string keys"));
-    let (was, now) = (settings(Builder::new().file(&path).finish()?), settings(run.config.clone()));
-    let value = |settings: &[(String, String)], key: &str| {
-        settings.iter().find(|(other, _)| other == key).map_or("(not set)".to_owned(), |(_, value)| value.clone())
-    };
-    let mut keys: Vec<&String> = was.iter().chain(&now).map(|(key, _)| key).collect();
-    keys.retain(|key| !CIRCUMSTANCES.contains(&key.as_str()));
-    match keys.into_iter().find(|key| value(&was, key) != value(&now, key)) {
+    let was = Builder::new().file(&path).finish()?;
+    match difference(&deciding(&was), &deciding(&run.config)) {
         None => Ok(()),
-        Some(key) => Err(TrainError::RunChanged {
+        Some(other) => Err(TrainError::RunChanged {
             run: run.name.clone(),
             path: folder.to_owned(),
-            key: key.clone(),
-            was: value(&was, key),
-            now: value(&now, key),
+            key: other.key,
+            was: other.was,
+            now: other.now,
         }),
     }
-}
-
-/// Every value that is no table, by its dotted key.
-pub(crate) fn leaves(table: &Table) -> Vec<(String, String)> {
-    let leaf = |(key, value): (&String, &Value)| match value {
-        Value::Table(inner) => {
-            leaves(inner).into_iter().map(|(rest, value)| (format!("{key}.{rest}"), value)).collect()
-        }
-        value => vec![(key.clone(), value.to_string())],
-    };
-    table.iter().flat_map(leaf).collect()
 }

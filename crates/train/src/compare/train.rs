@@ -9,7 +9,7 @@ use super::{Comparison, Run, State};
 use crate::config::Config;
 use crate::error::TrainError;
 use crate::session::{Outcome, Session, Summary};
-use crate::trainer::Event;
+use crate::trainer::{Event, Observer, Wish};
 
 /// How the runs of a comparison are carried out. None of it changes a result.
 pub struct Jobs<'a> {
@@ -82,14 +82,20 @@ impl Comparison {
     /// Trains one run to its end, whatever that is.
     fn train_one(&self, run: &Run, jobs: &Jobs<'_>, watcher: &dyn Watcher) -> Result<(), TrainError> {
         let folder = self.folder(run);
+        let mut is_locked = false;
         let ending = match catch_unwind(AssertUnwindSafe(|| carry_out(run, &folder, jobs, watcher))) {
             Ok(Ok(outcome)) => Ending::Finished(Box::new(outcome)),
             Ok(Err(TrainError::Stopped { .. })) => Ending::Stopped,
-            Ok(Err(error)) => Ending::Failed(error.to_string()),
+            Ok(Err(error)) => {
+                // Its folder belongs to somebody else.
+                is_locked = matches!(error, TrainError::Locked { .. });
+                Ending::Failed(error.to_string())
+            }
             Err(panic) => Ending::Failed(format!("panicked, which is a bug: {}", message(&*panic))),
         };
         if let Ending::Failed(reason) = &ending
             && Standing::of(&folder).state != State::Diverged
+            && !is_locked
         {
             standing::note_failure(&folder, jobs.threads, reason.clone())?;
         }
@@ -108,14 +114,25 @@ fn carry_out(run: &Run, folder: &Path, jobs: &Jobs<'_>, watcher: &dyn Watcher) -
     };
     let Summary { steps_done, steps_per_epoch, .. } = session.summary();
     watcher.on(run, Update::Started { epochs_done: steps_done / steps_per_epoch.max(1), steps_per_epoch });
-    session.run(&mut |event: Event<'_>| {
-        watcher.on(run, Update::Event(event));
-        match event {
-            // Only here: at the end of an epoch, its checkpoint is still to be written.
-            Event::Step { record, .. } if (jobs.stop)() => Err(TrainError::Stopped { step: record.step }),
-            _ => Ok(()),
-        }
-    })
+    session.run(&mut Reporter { run, jobs, watcher })
+}
+
+/// Passes on what happens in a run, and whether it is to stop.
+struct Reporter<'a> {
+    run: &'a Run,
+    jobs: &'a Jobs<'a>,
+    watcher: &'a dyn Watcher,
+}
+
+impl Observer for Reporter<'_> {
+    fn on(&mut self, event: Event<'_>) -> Result<(), TrainError> {
+        self.watcher.on(self.run, Update::Event(event));
+        Ok(())
+    }
+
+    fn wish(&mut self) -> Wish {
+        if (self.jobs.stop)() { Wish::Stop } else { Wish::GoOn }
+    }
 }
 
 fn message(panic: &(dyn std::any::Any + Send)) -> &str {

@@ -8,6 +8,7 @@ use toml::{Table, Value};
 use super::Config;
 use super::problem::{join, shown};
 use crate::nearest::{hint, nearest};
+use crate::units::parse_size;
 
 /// Why a layer has no number but a table.
 const DOTTED: &str =
@@ -39,6 +40,8 @@ pub enum Kind {
     Boolean,
     /// A folder or file.
     Path,
+    /// A number of bytes with a unit, such as `2GB`.
+    Size,
     /// One of some names.
     Choice(fn() -> Vec<&'static str>),
     /// One of some names, or a file.
@@ -134,6 +137,7 @@ impl Kind {
             Kind::Number(bounds) => format!("number, {bounds}"),
             Kind::Boolean => "`true` or `false`".to_owned(),
             Kind::Path => "path".to_owned(),
+            Kind::Size => "size, such as `512MB`, `2GB` or `2GiB`".to_owned(),
             Kind::Choice(names) => format!("one of {}", list(names())),
             Kind::ChoiceOrFile(names) => format!("one of {}, or a file", list(names())),
             Kind::Numbers(bounds) => format!("ascending list of numbers, {bounds}"),
@@ -156,6 +160,11 @@ impl Kind {
             }
             (Kind::Number(bounds), value) => bounds.check(path, value, report),
             (Kind::Boolean, Value::Boolean(_)) | (Kind::Path, Value::String(_)) => {}
+            (Kind::Size, Value::String(word)) => {
+                if parse_size(word).is_none() {
+                    report(path, format!("must be a size such as 512MB, 2GB or 2GiB, but is {}", shown(value)));
+                }
+            }
             (Kind::ChoiceOrFile(names), Value::String(word)) => {
                 let names = names();
                 let is_name = names.contains(&word.as_str()) || nearest(word, names.iter().copied()).is_none();
@@ -205,7 +214,7 @@ impl Kind {
             Kind::Integer(..) => "an integer",
             Kind::Number(_) => "a number",
             Kind::Boolean => "true or false",
-            Kind::Path | Kind::Choice(_) | Kind::ChoiceOrFile(_) => "a string",
+            Kind::Path | Kind::Size | Kind::Choice(_) | Kind::ChoiceOrFile(_) => "a string",
             Kind::Numbers(_) => "a list of numbers",
             Kind::Words(..) => "a list of strings",
             Kind::Levels(_) => "a table of layers",

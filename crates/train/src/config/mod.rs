@@ -24,6 +24,7 @@ use serde::{Deserialize, Serialize};
 
 pub use crate::kernels::KernelSetting;
 pub use crate::lr::Schedule;
+pub use crate::spikes::OnSpike;
 pub(crate) use builder::merge;
 pub use builder::{Builder, MAX_BYTES};
 pub use key::{Bounds, Key, Kind};
@@ -54,6 +55,17 @@ pub struct Config {
     pub engine: Engine,
     /// How the pattern of non-zeros is learned.
     pub algorithm: Algorithm,
+}
+
+/// What a checkpoint that cannot be written leads to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnSaveError {
+    /// The run ends; what was saved before is still there.
+    #[default]
+    Stop,
+    /// A note; the run goes on and tries again with the next checkpoint.
+    Warn,
 }
 
 /// A number format of activations.

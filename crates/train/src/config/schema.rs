@@ -51,7 +51,7 @@ fn kind(kind: &Kind) -> Value {
         Kind::Integer(from, to) => json!({ "type": "integer", "minimum": from, "maximum": to }),
         Kind::Number(bounds) => number(bounds),
         Kind::Boolean => json!({ "type": "boolean" }),
-        Kind::Path | Kind::ChoiceOrFile(_) => json!({ "type": "string" }),
+        Kind::Path | Kind::Size | Kind::ChoiceOrFile(_) => json!({ "type": "string" }),
         Kind::Choice(names) => json!({ "type": "string", "enum": names() }),
         Kind::Numbers(bounds) => json!({ "type": "array", "items": number(bounds) }),
         Kind::Words(..) => json!({ "type": "array", "items": { "type": "string" } }),

@@ -10,9 +10,10 @@ use bidst_topology::{Distribution, algorithms};
 use serde::{Deserialize, Serialize};
 
 use super::key::{Bounds, Key, Kind};
-use super::{Activations, augment};
+use super::{Activations, OnSaveError, augment};
 use crate::kernels::KernelSetting;
 use crate::lr::Schedule;
+use crate::spikes::OnSpike;
 
 /// The largest integer of TOML.
 const ANY: u64 = i64::MAX as u64;
@@ -86,6 +87,12 @@ section! {
         threads: usize = 0, Kind::Integer(0, 1024), "threads" 'j';
         /// Steps from one line of `metrics.jsonl` to the next
         log_interval: u64 = 10, Kind::Integer(1, ANY);
+        /// Steps from one checkpoint to the next; one is written after every epoch too, and with 0 only then
+        checkpoint_interval: u64 = 1000, Kind::Integer(0, ANY);
+        /// What a checkpoint that cannot be written leads to: the end of the run, or a warning and another try later
+        on_save_error: OnSaveError = OnSaveError::Stop, Kind::Choice(|| vec!["stop", "warn"]);
+        /// Memory that the run may take; one that is predicted to take more does not start. Left out: no limit
+        max_memory: Option<String> = None, Kind::Size, "max-memory";
         /// Whether TensorBoard's event files are written to `tb/` in the run folder
         tensorboard: bool = true, Kind::Boolean;
         /// Whether `report.html` and `report.png` are written to the run folder at the end
@@ -128,6 +135,8 @@ section! {
         batch_size: usize = 128, Kind::Integer(1, 65_536), "batch-size" 'b';
         /// Label smoothing: the share of the target that goes to all classes alike
         smoothing: f64 = 0.0, Kind::Number(Bounds::SHARE);
+        /// When the loss of a step stands out from those before it: a warning, a step that is left out, or the end
+        on_spike: OnSpike = OnSpike::Warn, Kind::Choice(|| vec!["warn", "skip", "stop"]), "on-spike";
     }
 }
 

@@ -57,7 +57,7 @@ impl TensorBoard {
     pub fn on(&mut self, event: trainer::Event<'_>) -> Result<(), TrainError> {
         match event {
             trainer::Event::Step { record, .. } if record.step % self.interval == 0 => self.step(record),
-            trainer::Event::Step { .. } => Ok(()),
+            trainer::Event::Step { .. } | trainer::Event::Spike { .. } | trainer::Event::Note { .. } => Ok(()),
             trainer::Event::Decision { records } => self.decision(records),
             trainer::Event::Epoch { record } => self.epoch(record),
         }

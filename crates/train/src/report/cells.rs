@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use toml::Table;
 
 use super::records::Records;
-use crate::compare::{Run, Standing, Tables, leaves};
+use crate::compare::{Run, Standing, Tables};
 use crate::config::Config;
+use crate::settings;
 
 /// Settings that say where, how or by which draw, not what.
 const CIRCUMSTANCES: [&str; 3] = ["run.", "data.dir", "engine.kernels"];
@@ -85,7 +86,7 @@ fn differs_within(key: &str, algorithm: &str, runs: &[(&Records, &Config)]) -> b
 
 fn settings(config: &Config) -> BTreeMap<String, String> {
     let table = Table::try_from(config).unwrap_or_default();
-    leaves(&table).into_iter().map(|(key, value)| (key, value.trim_matches('"').to_owned())).collect()
+    settings::all(&table).into_iter().map(|(key, value)| (key, value.trim_matches('"').to_owned())).collect()
 }
 
 /// A key without its section, but for those that would then say nothing: `model.name` is the model.

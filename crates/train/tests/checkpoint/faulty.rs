@@ -39,8 +39,7 @@ pub enum Fault {
 impl Fault {
     pub const ENDS: [Fault; 4] =
         [Fault::Kill, Fault::PowerCutKeeping, Fault::PowerCutLosing, Fault::PowerCutKeepingNames];
-    pub const ERRORS: [Fault; 5] =
-        [Fault::NoSpace, Fault::Quota, Fault::ReadOnly, Fault::NoPermission, Fault::Device];
+    pub const ERRORS: [Fault; 5] = [Fault::NoSpace, Fault::Quota, Fault::ReadOnly, Fault::NoPermission, Fault::Device];
 
     /// The system's number on Linux.
     fn number(self) -> i32 {

@@ -73,7 +73,8 @@ impl Board {
                     bar.set_message(format!("epoch {}/{epochs}  loss {:.3}", record.epoch + 1, record.loss));
                 }
             }
-            Event::Decision { .. } => {}
+            Event::Decision { .. } | Event::Spike { .. } => {}
+            Event::Note { text } => self.say(run, text),
             Event::Epoch { record } => {
                 let EpochRecord { epoch, train_accuracy, test_accuracy, .. } = record;
                 let (train, test) = (percent(*train_accuracy), percent(*test_accuracy));
