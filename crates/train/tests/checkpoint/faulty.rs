@@ -146,6 +146,18 @@ impl FaultyDisk {
         self.state().free = bytes;
     }
 
+    /// The bytes of a file.
+    pub fn contents(&self, path: &Path) -> Vec<u8> {
+        self.read(path, u64::MAX).unwrap()
+    }
+
+    /// Puts other bytes into a file.
+    pub fn replace(&self, path: &Path, bytes: &[u8]) {
+        let mut state = self.state();
+        let at = state.find(path).unwrap();
+        bytes.clone_into(&mut state.entries[at].bytes);
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap()
     }
@@ -285,7 +297,7 @@ impl Storage for FaultyDisk {
             let entry = &state.entries[state.find(path)?];
             match entry.names {
                 Some(_) => Err(ErrorKind::IsADirectory.into()),
-                None => Ok(entry.bytes.iter().copied().take(limit as usize).collect()),
+                None => Ok(entry.bytes[..entry.bytes.len().min(limit as usize)].to_vec()),
             }
         })
     }
