@@ -43,7 +43,7 @@ fn train(algorithm: &str, settings: &[&str]) -> (Counts, EpochRecord, Vec<StepRe
             match event {
                 Event::Step { record, .. } => steps.push(record.clone()),
                 Event::Epoch { record } => last = Some(record.clone()),
-                Event::Decision { .. } => {}
+                Event::Decision { .. } | Event::Spike { .. } | Event::Note { .. } => {}
             }
             Ok(())
         };
