@@ -5,8 +5,9 @@ use std::sync::Arc;
 use bidst_data::{Augment, Dataset, Loader, LoaderOptions, Splits};
 use bidst_engine::{Network, Options, SparseTensor};
 use bidst_model::{Graph, Shape, zoo};
+use bidst_topology::algorithms::Listed;
 use bidst_topology::{
-    AlgorithmError, Budget, Context, LayerSpec, LayerView, Mask, MaskError, Probe, TopologyStats, algorithms,
+    AlgorithmError, Budget, Context, LayerSpec, LayerView, Maker, Mask, MaskError, Probe, TopologyStats,
 };
 
 use crate::config::{Config, ConfigError};
@@ -54,15 +55,23 @@ impl Trainer {
     /// # Errors
     /// Whatever in `config` does not fit the data or the network; scores that are no numbers.
     pub fn new(config: Config, data: Splits) -> Result<Trainer, TrainError> {
-        let graph = graph(&config, &data.train)?;
+        let (graph, algorithm) = (graph(&config, &data.train)?, listed(&config));
+        Trainer::of(config, data, graph, &algorithm)
+    }
+
+    /// As [`Trainer::new`], with a network and an algorithm of your own in place of those that `config` names.
+    ///
+    /// # Errors
+    /// As [`Trainer::new`]; a network for other images or classes is refused at its first step.
+    pub fn of(config: Config, data: Splits, graph: Graph, algorithm: &dyn Maker) -> Result<Trainer, TrainError> {
         let allocation = Allocation::new(&graph, &config.sparsity)?;
-        let layers = first_layers(&config, &allocation)?;
+        let layers = first_layers(algorithm, &allocation)?;
         let mut patterns = init::patterns(&allocation, &layers, config.run.seed)?;
         let state = config.model.init.as_deref().map(|path| StateFile::read(path)?.fit(&graph)).transpose()?;
         if let Some(state) = &state {
             state.keep_patterns(&allocation, &layers, &mut patterns);
         }
-        let mut trainer = Trainer::with_patterns(config, data, graph, allocation, patterns)?;
+        let mut trainer = Trainer::assemble(config, data, graph, allocation, patterns, algorithm)?;
         trainer.set_first_weights(state.as_ref());
         if trainer.algorithm.prunes_at_start() {
             trainer.prune_at_start(state.as_ref())?;
@@ -117,6 +126,18 @@ impl Trainer {
         allocation: Allocation,
         patterns: Vec<Option<Vec<u32>>>,
     ) -> Result<Trainer, TrainError> {
+        let algorithm = listed(&config);
+        Trainer::assemble(config, data, graph, allocation, patterns, &algorithm)
+    }
+
+    fn assemble(
+        config: Config,
+        data: Splits,
+        graph: Graph,
+        allocation: Allocation,
+        patterns: Vec<Option<Vec<u32>>>,
+        algorithm: &dyn Maker,
+    ) -> Result<Trainer, TrainError> {
         let (seed, batch_size) = (config.run.seed, config.train.batch_size);
         let augment = config.augment();
         let options = LoaderOptions { batch_size, seed, augment, shuffle: true, prefetch: PREFETCH };
@@ -125,7 +146,7 @@ impl Trainer {
         let steps_per_epoch = train.batches_per_epoch() as u64;
         let total_steps = config.train.epochs * steps_per_epoch;
 
-        let layers = first_layers(&config, &allocation)?;
+        let layers = first_layers(algorithm, &allocation)?;
         let context = Context {
             layers: &layers,
             total_steps,
@@ -136,8 +157,7 @@ impl Trainer {
             momentum: config.optim.momentum as f32,
             batch_size,
         };
-        let algorithm = algorithms::build(&config.algorithm.name, &config.algorithm.parameters, &context)
-            .map_err(algorithm_error)?;
+        let algorithm = algorithm.build(&context).map_err(algorithm_error)?;
         let stats = TopologyStats::new(&masks(&allocation, &patterns)?);
         let mut network = Network::new(&graph, &patterns, self::options(&config))?;
         config.engine.kernels.apply(&mut network)?;
@@ -180,11 +200,16 @@ impl Trainer {
 }
 
 /// The sparsified layers as the algorithm sees them, with the non-zeros it starts with.
-fn first_layers(config: &Config, allocation: &Allocation) -> Result<Vec<LayerSpec>, TrainError> {
+fn first_layers(algorithm: &dyn Maker, allocation: &Allocation) -> Result<Vec<LayerSpec>, TrainError> {
     let mut layers = allocation.layers();
-    let algorithm = &config.algorithm;
-    algorithms::start(&algorithm.name, &algorithm.parameters, &mut layers).map_err(algorithm_error)?;
+    algorithm.start(&mut layers).map_err(algorithm_error)?;
     Ok(layers)
+}
+
+/// The algorithm that `config` names.
+fn listed(config: &Config) -> Listed {
+    let algorithm = &config.algorithm;
+    Listed { name: algorithm.name.clone(), options: algorithm.parameters.clone() }
 }
 
 /// A layer before its first step.
