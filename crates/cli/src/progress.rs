@@ -145,7 +145,7 @@ impl Observer for Display {
         }
         match event {
             Event::Step { record, next_decision } => self.step(record, next_decision),
-            Event::Decision { records } => self.live.decision(records),
+            Event::Decision { records, .. } => self.live.decision(records),
             Event::Spike { record } => self.note(&record.to_string()),
             Event::Note { text } => self.note(text),
             Event::Epoch { record } => self.epoch(record),
@@ -271,7 +271,7 @@ fn event_json(event: Event<'_>) -> serde_json::Value {
         Event::Step { record, next_decision } => {
             json!({ "kind": "step", "record": record, "next_decision": next_decision })
         }
-        Event::Decision { records } => json!({ "kind": "decision", "layers": records }),
+        Event::Decision { records, .. } => json!({ "kind": "decision", "layers": records }),
         Event::Spike { record } => json!({ "kind": "spike", "record": record }),
         Event::Note { text } => json!({ "kind": "note", "text": text }),
         Event::Epoch { record } => json!({ "kind": "epoch", "record": record }),

@@ -5,7 +5,8 @@
 //! tensor, so one place can check and apply every change, and no algorithm can break an exact count, write outside the
 //! mask or forget to reset momentum.
 //!
-//! To read an algorithm, open its file in `src/algorithms/`; to add one, see [`algorithms`].
+//! To read an algorithm, open its file in `src/algorithms/`; to add one, see [`algorithms`]; to hold one to the laws of
+//! those that are listed, see [`testing`].
 //!
 //! Everything here is single-threaded, takes slices and returns vectors; random numbers are a function of
 //! (seed, purpose, layer, step) and ties are broken by index. Results therefore cannot depend on a thread count.
@@ -51,4 +52,4 @@ pub use mask::{Mask, MaskError};
 pub use pattern::{Pattern, PatternError};
 pub use start::{Sample, Scorer, StartError};
 pub use state::{State, StateError};
-pub use stats::{DeadChannels, LayerDecision, TopologyStats};
+pub use stats::{DeadChannels, LayerDecision, Since, TopologyStats};

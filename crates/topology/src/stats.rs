@@ -79,7 +79,22 @@ impl DeadChannels {
     }
 }
 
-/// Cumulative statistics of one run. Two bits per position.
+/// What happened to one layer between two marks; see [`TopologyStats::take`].
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Since {
+    /// Decisions taken.
+    pub decisions: u64,
+    /// Positions dropped, summed over them.
+    pub dropped: u64,
+    /// Positions grown.
+    pub grown: u64,
+    /// Positions dropped and regrown in one decision that started again at 0.
+    pub reset: u64,
+    /// Intersection over union of the masks at the two marks; 1 for two empty ones.
+    pub iou: f64,
+}
+
+/// Cumulative statistics of one run. Three bits per position.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TopologyStats {
     layers: Vec<Layer>,
@@ -92,6 +107,10 @@ struct Layer {
     len: usize,
     fired: BitSet,
     inspected: BitSet,
+    /// The mask at the last mark.
+    marked: BitSet,
+    /// Decisions, dropped, grown and reset since then.
+    since: [u64; 4],
 }
 
 impl Layer {
@@ -105,7 +124,7 @@ impl TopologyStats {
     pub fn new(masks: &[Mask]) -> Self {
         let layer = |mask: &Mask| {
             let fired = BitSet::of(mask.len(), mask.active());
-            Layer { len: mask.len(), inspected: fired.clone(), fired }
+            Layer { len: mask.len(), inspected: fired.clone(), marked: fired.clone(), fired, since: [0; 4] }
         };
         Self { layers: masks.iter().map(layer).collect(), swaps: 0, decisions: 0 }
     }
@@ -122,6 +141,8 @@ impl TopologyStats {
         state.inspected.extend(candidates);
         let (swaps, dropped) = (change.grown.len(), change.dropped.len());
         self.swaps += swaps as u64;
+        let news = [1, dropped, swaps, change.reset.len()];
+        state.since.iter_mut().zip(news).for_each(|(sum, new)| *sum += new as u64);
         let nnz = before.len() + swaps - dropped;
         LayerDecision {
             swaps,
@@ -132,6 +153,20 @@ impl TopologyStats {
             inspected: state.rate(&state.inspected),
             len: state.len,
         }
+    }
+
+    /// What happened to a layer since this was last asked, or since the start; `active` are its positions now.
+    ///
+    /// # Panics
+    /// If a position is outside the layer.
+    pub fn take(&mut self, layer: usize, active: &[u32]) -> Since {
+        let state = &mut self.layers[layer];
+        let common = active.iter().filter(|&&position| state.marked.contains(position)).count();
+        let union = active.len() + state.marked.count() - common;
+        let iou = if union == 0 { 1.0 } else { common as f64 / union as f64 };
+        state.marked = BitSet::of(state.len, active);
+        let [decisions, dropped, grown, reset] = std::mem::take(&mut state.since);
+        Since { decisions, dropped, grown, reset, iou }
     }
 
     /// Notes that every position of a layer was probed.
@@ -177,6 +212,8 @@ impl TopologyStats {
         for (i, layer) in self.layers.iter().enumerate() {
             state.u64s.insert(format!("fired.{i}"), layer.fired.words().to_vec());
             state.u64s.insert(format!("inspected.{i}"), layer.inspected.words().to_vec());
+            state.u64s.insert(format!("marked.{i}"), layer.marked.words().to_vec());
+            state.u64s.insert(format!("since.{i}"), layer.since.to_vec());
         }
         state
     }
@@ -195,6 +232,9 @@ impl TopologyStats {
         for (i, layer) in layers.iter_mut().enumerate() {
             layer.fired = bits(format!("fired.{i}"), layer.len)?;
             layer.inspected = bits(format!("inspected.{i}"), layer.len)?;
+            layer.marked = bits(format!("marked.{i}"), layer.len)?;
+            let since = format!("since.{i}");
+            layer.since.copy_from_slice(crate::state::of_length(&since, state.words(&since)?, 4)?);
         }
         *self = Self { layers, swaps: totals[0], decisions: totals[1] };
         Ok(())
@@ -223,6 +263,31 @@ mod tests {
         assert_eq!(LayerDecision::network(&[decision]), decision);
         stats.inspect_all(0);
         assert_eq!(stats.inspected(), 1.0);
+    }
+
+    #[test]
+    fn between_two_marks_counts_add_up_and_masks_are_compared_end_to_end() {
+        let mut mask = Mask::new(20, (0..10).collect()).unwrap();
+        let mut stats = TopologyStats::new(std::slice::from_ref(&mask));
+        let mut decide = |stats: &mut TopologyStats, dropped: &[u32], grown: &[u32], reset: &[u32]| {
+            let lists = [dropped, grown, reset].map(<[u32]>::to_vec);
+            let [dropped, grown, reset] = lists;
+            let change = Change { dropped, grown, reset, ..Change::default() };
+            let before = mask.clone();
+            change.apply_to(&mut mask).unwrap();
+            stats.record(0, before.active(), &change, &[]);
+            mask.active().to_vec()
+        };
+        decide(&mut stats, &[0, 1], &[10, 11], &[5]);
+        // Position 0 comes back: 9 of 11 positions are in both masks.
+        let active = decide(&mut stats, &[11], &[0], &[]);
+        let mut resumed = TopologyStats::new(&[Mask::full(20).unwrap()]);
+        resumed.load(&stats.save()).unwrap();
+        for stats in [&mut stats, &mut resumed] {
+            let first = stats.take(0, &active);
+            assert_eq!(first, Since { decisions: 2, dropped: 3, grown: 3, reset: 1, iou: 9.0 / 11.0 });
+            assert_eq!(stats.take(0, &active), Since { iou: 1.0, ..Since::default() });
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use bidst_engine::{Network, SparseTensor};
-use bidst_topology::{Algorithm, Change, DeadChannels, LayerDecision, LayerSpec};
+use bidst_topology::{Algorithm, Change, DeadChannels, LayerDecision, LayerSpec, Since};
 use serde::{Deserialize, Serialize};
 
 use crate::evaluate::Evaluation;
@@ -169,32 +169,34 @@ pub struct EpochTiming {
     pub peak_rss_bytes: u64,
 }
 
-/// One layer in one decision.
+/// One layer in one decision, or in several that share a line of `topology.jsonl`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DecisionRecord {
-    /// Step at whose end the decision was taken.
+    /// Step at whose end the (last) decision was taken.
     pub step: u64,
+    /// Decisions in this record.
+    pub decisions: u64,
     /// The layer.
     pub layer: String,
-    /// Non-zeros after the decision.
+    /// Non-zeros after the (last) decision, and so for all that follows.
     pub nnz: usize,
-    /// Share of the layer's positions that exist after the decision.
+    /// Share of the layer's positions that exist.
     pub density: f64,
-    /// Weights dropped.
-    pub dropped: usize,
+    /// Weights dropped, summed over the decisions.
+    pub dropped: u64,
     /// Weights grown.
-    pub grown: usize,
-    /// Weights dropped and grown again in the same decision, restarted at 0.
-    pub reset: usize,
-    /// Intersection over union of the pattern before and after.
+    pub grown: u64,
+    /// Weights dropped and grown again in one decision, restarted at 0.
+    pub reset: u64,
+    /// Intersection over union of the patterns before the first and after the last of the decisions.
     pub iou: f64,
     /// Share of the layer's positions that were ever active.
     pub itop: f64,
     /// Share of the layer's positions that were ever active or probed.
     pub inspected: f64,
-    /// Output channels without any non-zero after the decision.
+    /// Output channels without any non-zero.
     pub dead_outputs: usize,
-    /// Input channels that nobody reads after the decision.
+    /// Input channels that nobody reads.
     pub dead_inputs: usize,
 }
 
@@ -210,12 +212,13 @@ impl DecisionRecord {
         let dead = DeadChannels::of(&layer.shape, active);
         DecisionRecord {
             step,
+            decisions: 1,
             layer: layer.name.clone(),
             nnz: decision.nnz,
             density: share(decision.nnz, decision.len),
-            dropped: change.dropped.len(),
-            grown: change.grown.len(),
-            reset: change.reset.len(),
+            dropped: change.dropped.len() as u64,
+            grown: change.grown.len() as u64,
+            reset: change.reset.len() as u64,
             iou: decision.iou,
             itop: decision.itop,
             inspected: decision.inspected,
@@ -223,6 +226,22 @@ impl DecisionRecord {
             dead_inputs: dead.inputs,
         }
     }
+
+    /// The same with what happened since the last record.
+    pub(crate) fn over(&self, since: Since) -> DecisionRecord {
+        let Since { decisions, dropped, grown, reset, iou } = since;
+        DecisionRecord { decisions, dropped, grown, reset, iou, ..self.clone() }
+    }
+}
+
+/// What a step decided.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Decided {
+    /// One record per sparsified layer, or none.
+    pub layers: Vec<DecisionRecord>,
+    /// What is to be logged, one record per layer, or none: decisions that follow each other within `run.log_interval`
+    /// steps share the record of the last of them in the epoch.
+    pub log: Vec<DecisionRecord>,
 }
 
 /// What it took to choose the first mask, before step 0.
@@ -286,7 +305,7 @@ impl Tally {
         self.loss += record.loss * record.images as f64;
         self.correct += (record.accuracy * record.images as f64).round();
         self.images += record.images;
-        self.swaps += decisions.iter().map(|decision| decision.grown as u64).sum::<u64>();
+        self.swaps += decisions.iter().map(|decision| decision.grown).sum::<u64>();
         let changes = |decision: &DecisionRecord| decision.dropped + decision.grown + decision.reset > 0;
         self.decisions += u64::from(decisions.iter().any(changes));
         self.flops += record.flops;

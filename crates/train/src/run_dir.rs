@@ -7,7 +7,7 @@
 //! ├── kernels.json        which layers began with sparse and which with dense kernels
 //! ├── inventory.json      layers with their targets, and bytes by purpose, before the first step
 //! ├── metrics.jsonl       one object per logged step and per epoch, append-only
-//! ├── topology.jsonl      one object per decision and layer, append-only
+//! ├── topology.jsonl      one object per layer and decision, or per epoch where decisions are dense, append-only
 //! ├── tb/                 the same as TensorBoard's event files, see the `log` module
 //! ├── checkpoints/        the last complete states and that of the best epoch, for `bidst train --resume`
 //! ├── lock                held while somebody trains here; readers need not care

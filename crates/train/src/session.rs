@@ -366,7 +366,7 @@ impl Observer for Recorder<'_> {
                     self.run.step(record)?;
                 }
             }
-            Event::Decision { records } => records.iter().try_for_each(|record| self.run.decision(record))?,
+            Event::Decision { log, .. } => log.iter().try_for_each(|record| self.run.decision(record))?,
             Event::Spike { record } => self.run.spike(record)?,
             Event::Epoch { record } => self.run.epoch(record)?,
             Event::Note { .. } => {}

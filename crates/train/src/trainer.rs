@@ -18,7 +18,9 @@ use crate::export::{About, ModelFile};
 use crate::flops::Cost;
 use crate::guard::{Guard, Offence};
 use crate::lr::LearningRate;
-use crate::metrics::{Bytes, DecisionRecord, EpochRecord, SpikeRecord, StartCost, StepRecord, StepTiming, Tally};
+use crate::metrics::{
+    Bytes, Decided, DecisionRecord, EpochRecord, SpikeRecord, StartCost, StepRecord, StepTiming, Tally,
+};
 use crate::probes::Probes;
 use crate::sparsity::{Allocation, Totals};
 use crate::spikes::{OnSpike, SpikeWatch};
@@ -37,6 +39,8 @@ pub enum Event<'a> {
     Decision {
         /// One record per sparsified layer.
         records: &'a [DecisionRecord],
+        /// What is to be logged of this and earlier decisions; see [`Decided::log`].
+        log: &'a [DecisionRecord],
     },
     /// The loss of a step stood out; comes before its step's event.
     Spike {
@@ -163,13 +167,13 @@ impl Trainer {
         let mut waiting = Instant::now();
         while let Some(batch) = batches.next() {
             let waited = waiting.elapsed();
-            let (mut record, decisions) = self.train_on(&batch)?;
+            let (mut record, decided) = self.train_on(&batch)?;
             record.timing.data_s = waited.as_secs_f64();
             record.timing.total_s += record.timing.data_s;
             self.train.recycle(batch);
-            self.tally.add(&record, &decisions);
-            if !decisions.is_empty() {
-                observer.on(Event::Decision { records: &decisions })?;
+            self.tally.add(&record, &decided.layers);
+            if !decided.layers.is_empty() {
+                observer.on(Event::Decision { records: &decided.layers, log: &decided.log })?;
             }
             if let Some(record) = &self.spike {
                 observer.on(Event::Spike { record })?;
@@ -192,11 +196,11 @@ impl Trainer {
         (self.step - self.epoch * self.train.batches_per_epoch() as u64) as usize
     }
 
-    /// One step on one batch; also returns what was decided, one record per layer, or none.
+    /// One step on one batch; also returns what was decided.
     ///
     /// # Errors
     /// As [`Trainer::epoch`].
-    pub fn train_on(&mut self, batch: &Batch) -> Result<(StepRecord, Vec<DecisionRecord>), TrainError> {
+    pub fn train_on(&mut self, batch: &Batch) -> Result<(StepRecord, Decided), TrainError> {
         let started = Instant::now();
         let (step, learning_rate) = (self.step, self.rate.at(self.step));
         let sgd = self.sgd(learning_rate);
@@ -216,7 +220,7 @@ impl Trainer {
         if moves && !(deciding && self.algorithm.replaces_weight_step()) {
             self.network.sgd_step(&sgd);
         }
-        let decisions = if deciding { self.decide()? } else { Vec::new() };
+        let decided = if deciding { self.decide()? } else { Decided::default() };
 
         self.step += 1;
         let spent = self.network.timings();
@@ -232,7 +236,7 @@ impl Trainer {
         let accuracy = output.correct as f64 / output.count.max(1) as f64;
         let (epoch, loss, images) = (self.epoch, output.loss, output.count);
         let record = StepRecord { step, epoch, loss, accuracy, images, learning_rate, flops, parameter_bytes, timing };
-        Ok((record, decisions))
+        Ok((record, decided))
     }
 
     /// Whether the weights may move after a backward pass. If not, the running statistics are put back.
@@ -267,7 +271,7 @@ impl Trainer {
     }
 
     /// Lets the algorithm decide, checks every change, and only then applies them.
-    fn decide(&mut self) -> Result<Vec<DecisionRecord>, TrainError> {
+    fn decide(&mut self) -> Result<Decided, TrainError> {
         let (step, selecting) = (self.step, Instant::now());
         let views = self.probes.views(&self.network, &self.sparse);
         let changes = self.algorithm.update(step, &views);
@@ -276,7 +280,7 @@ impl Trainer {
         self.check(&changes, &views, self.algorithm.budget(step))?;
         self.stats.count_decision(&changes);
 
-        let mut records = Vec::with_capacity(changes.len());
+        let (due, mut decided) = (self.log_is_due(), Decided::default());
         for (layer, change) in changes.iter().enumerate() {
             let weight = self.sparse[layer];
             let before = self.network.weights()[weight].index();
@@ -287,10 +291,22 @@ impl Trainer {
             let Change { dropped, grown, grown_values, reset } = change;
             self.network.apply(weight, dropped, grown, grown_values, reset)?;
             let after = self.network.weights()[weight].index();
-            records.push(DecisionRecord::new(step, &self.layers[layer], &decision, change, after));
+            let record = DecisionRecord::new(step, &self.layers[layer], &decision, change, after);
+            if due {
+                decided.log.push(record.over(self.stats.take(layer, after)));
+            }
+            decided.layers.push(record);
         }
         self.mask_time.apply = applying.elapsed();
-        Ok(records)
+        Ok(decided)
+    }
+
+    /// Whether the decision of this step is the last of the epoch, or of those that follow each other closely.
+    fn log_is_due(&self) -> bool {
+        let per_epoch = self.train.batches_per_epoch() as u64;
+        self.algorithm.next_decision(self.step + 1).is_none_or(|next| {
+            next - self.step >= self.config.run.log_interval || next / per_epoch > self.step / per_epoch
+        })
     }
 
     /// The promises of an algorithm: valid changes, one per layer, that keep to the number of non-zeros.

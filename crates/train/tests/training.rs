@@ -96,8 +96,8 @@ fn every_algorithm_ends_with_the_nonzeros_of_the_sparsity_and_the_dynamic_ones_m
         let mut moves = 0;
         for _ in 0..3 {
             let mut count = |event: Event<'_>| {
-                if let Event::Decision { records } = event {
-                    moves += records.iter().map(|record| record.grown + record.dropped).sum::<usize>();
+                if let Event::Decision { records, .. } = event {
+                    moves += records.iter().map(|record| record.grown + record.dropped).sum::<u64>();
                 }
                 Ok(())
             };

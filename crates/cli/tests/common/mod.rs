@@ -1,5 +1,8 @@
 //! A small data set on disk, and the binary as a child.
 
+// Every test takes what it needs.
+#![allow(dead_code)]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};

@@ -14,7 +14,7 @@ use bidst_topology::rng::at;
 
 use crate::config::{Algorithm, Config, ConfigError, Sparsity};
 use crate::error::TrainError;
-use crate::metrics::{DecisionRecord, StepRecord, StepTiming};
+use crate::metrics::{Decided, StepRecord, StepTiming};
 use crate::trainer::Trainer;
 
 /// Classes of the random labels.
@@ -96,7 +96,7 @@ impl Bench {
         &self.trainer
     }
 
-    fn train(&mut self) -> Result<(StepRecord, Vec<DecisionRecord>), TrainError> {
+    fn train(&mut self) -> Result<(StepRecord, Decided), TrainError> {
         let Some(stream) = &mut self.stream else {
             let batch = &self.ready[self.next];
             self.next = (self.next + 1) % self.ready.len();
@@ -113,11 +113,11 @@ impl Bench {
             }
         };
         let waited = waiting.elapsed().as_secs_f64();
-        let (mut record, decisions) = self.trainer.train_on(&batch)?;
+        let (mut record, decided) = self.trainer.train_on(&batch)?;
         record.timing.data_s = waited;
         record.timing.total_s += waited;
         self.trainer.train.recycle(batch);
-        Ok((record, decisions))
+        Ok((record, decided))
     }
 }
 

@@ -122,7 +122,7 @@ struct Samples {
     rebuild: Vec<f64>,
     after: Vec<f64>,
     /// Weights moved by all decisions.
-    moved: usize,
+    moved: u64,
     /// Steps, skipped ones included.
     steps: u64,
     /// Those of them that delivered gradients at zeros, decisions aside.
@@ -175,7 +175,7 @@ impl Run {
         let started = (self.clock)();
         self.still.step()?;
         let between = (self.clock)();
-        let (_, changes) = self.moving.train()?;
+        let (_, decided) = self.moving.train()?;
         let (still, samples) = (between - started, &mut self.samples);
         let extra = (self.clock)() - between - still;
         samples.still.push(still);
@@ -186,7 +186,7 @@ impl Run {
                 samples.select.push(spent.select.as_secs_f64());
                 samples.apply.push(spent.apply.as_secs_f64());
                 let moved = |layer: &DecisionRecord| layer.dropped.max(layer.grown) + layer.reset;
-                samples.moved += changes.iter().map(moved).sum::<usize>();
+                samples.moved += decided.layers.iter().map(moved).sum::<u64>();
             }
             (false, true, _) => {
                 samples.after.push(extra);

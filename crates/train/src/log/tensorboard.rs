@@ -58,7 +58,7 @@ impl TensorBoard {
         match event {
             trainer::Event::Step { record, .. } if record.step % self.interval == 0 => self.step(record),
             trainer::Event::Step { .. } | trainer::Event::Spike { .. } | trainer::Event::Note { .. } => Ok(()),
-            trainer::Event::Decision { records } => self.decision(records),
+            trainer::Event::Decision { records, .. } => self.decision(records),
             trainer::Event::Epoch { record } => self.epoch(record),
         }
     }
@@ -83,10 +83,10 @@ impl TensorBoard {
             return Ok(());
         }
         self.decided = Some(step);
-        let sum = |value: fn(&DecisionRecord) -> usize| records.iter().map(value).sum::<usize>() as f64;
-        let kept = sum(|record| record.nnz.saturating_sub(record.grown));
+        let sum = |value: fn(&DecisionRecord) -> u64| records.iter().map(value).sum::<u64>() as f64;
+        let kept = sum(|record| (record.nnz as u64).saturating_sub(record.grown));
         let (dropped, grown) = (sum(|record| record.dropped), sum(|record| record.grown));
-        let union = sum(|record| record.nnz) + dropped;
+        let union = sum(|record| record.nnz as u64) + dropped;
         let iou = if union > 0.0 { kept / union } else { 1.0 };
         let layers = records.iter().map(|record| (format!("density/{}", record.layer), record.density as f32));
         let whole = [(IOU, iou), ("mask/grown", grown), ("mask/dropped", dropped)];

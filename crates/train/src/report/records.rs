@@ -248,13 +248,15 @@ impl Records {
 
 impl Decision {
     fn add(&mut self, layer: &LayerDecision) {
-        let [nnz, dropped, grown] = [layer.nnz, layer.dropped, layer.grown].map(|count| count as f64);
+        let [after, dropped, grown] = [layer.nnz, layer.dropped, layer.grown].map(|count| count as f64);
+        let (before, iou) = ((after + dropped - grown).max(0.0), layer.iou.clamp(0.0, 1.0));
         self.dropped += dropped;
         self.grown += grown;
-        self.kept += (nnz - grown).max(0.0);
-        self.union += nnz + dropped;
+        // Of |A ∩ B| + |A ∪ B| = |A| + |B| and their ratio; `grown` may count a position twice where decisions share a line.
+        self.kept += (before + after) * iou / (1.0 + iou);
+        self.union += (before + after) / (1.0 + iou);
         self.iou = if self.union > 0.0 { self.kept / self.union } else { 1.0 };
-        self.lowest = self.lowest.min(layer.iou.clamp(0.0, 1.0));
+        self.lowest = self.lowest.min(iou);
     }
 }
 

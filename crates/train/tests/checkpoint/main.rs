@@ -65,7 +65,7 @@ impl Observer for Recorder {
                 self.step = record.step + 1;
                 serde_json::to_value(record)
             }
-            Event::Decision { records } => {
+            Event::Decision { records, .. } => {
                 self.decisions.push(records[0].step);
                 serde_json::to_value(records)
             }
