@@ -95,7 +95,8 @@ impl Display {
             return show(&finish.to_string());
         }
         show(&format!(
-            "test accuracy {}, loss {test_loss:.4}, after {} ({} of training spent on the mask, probes aside)\n\
+            "test accuracy {}, loss {test_loss:.4}, after {}\n\
+             {} of training spent on the mask, probes aside\n\
              model {} in {}",
             percent(test_accuracy),
             seconds(elapsed_s),

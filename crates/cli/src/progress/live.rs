@@ -222,7 +222,7 @@ mod tests {
         live.test_s = 1.5;
         let lines = live.lines(80, false);
         let expected = [
-            "epoch 7/20   ━━━━━━━━━───────────────────  32%  4 min 15 s left  test 95.9%",
+            "epoch 7/20   ━━━━━━━━━───────────────────  32%  4 min 18 s left  test 95.9%",
             "step 122/391 ━━━━━━━━━───────────────────  31%  loss 0.084  acc 96.4%",
             "44.3 ms/step:  load 0.09  forward 15.5  backward 26.6  optimiser 0.04  mask 1.77",
             "2,889 images/s  5.0% dense  last decision IoU 0.900  next in 12 steps",

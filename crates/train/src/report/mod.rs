@@ -78,9 +78,10 @@ pub fn path(run: &Path) -> PathBuf {
 
 fn write(content: &Content, html: &Path) -> Result<Report, TrainError> {
     let png = html.with_extension("png");
-    write_atomically(html, page::html(content).as_bytes())?;
+    let full = |path: &Path| std::path::absolute(path).map_err(TrainError::io("write", path));
+    write_atomically(&full(html)?, page::html(content).as_bytes())?;
     if let Some(picture) = picture::png(&picture::lay_out(content)) {
-        write_atomically(&png, &picture)?;
+        write_atomically(&full(&png)?, &picture)?;
     }
     Ok(Report { html: html.to_owned(), png })
 }

