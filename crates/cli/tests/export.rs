@@ -68,9 +68,12 @@ fn an_exported_and_imported_model_has_the_accuracy_of_the_run() {
         let imported = ["import", exported.to_str().unwrap(), "--out", "imported.safetensors"];
         assert!(bidst(folder.path(), &imported).contains("zeros"));
         let found = json(folder.path(), &["eval", "imported.safetensors", "--json", "--no-latency"]);
-        for key in ["accuracy", "loss", "images", "classes", "dense_bytes"] {
+        for key in ["accuracy", "images", "classes", "dense_bytes"] {
             assert_eq!(found[key], expected[key], "{layout} {key}");
         }
+        // The batches differ, for the run's size of them is not in the model.
+        let loss = |report: &Value| report["loss"].as_f64().unwrap();
+        assert!((loss(&found) - loss(&expected)).abs() < 1e-12, "{found}");
     }
 }
 

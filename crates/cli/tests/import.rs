@@ -14,7 +14,7 @@ fn run(folder: &Path, arguments: &[&str]) -> (i32, String) {
 }
 
 /// A multilayer perceptron's state as PyTorch saves it: 28x28 pixels, hidden layers of 5 and 3, 7 classes.
-fn perceptron(rename: fn(&str) -> &str) -> Vec<u8> {
+fn perceptron(rename: impl Fn(&'static str) -> &'static str) -> Vec<u8> {
     let layers = [("fc1", 784, 5), ("fc2", 5, 3), ("fc3", 3, 7)];
     let data: Vec<(String, Vec<usize>)> = layers
         .into_iter()

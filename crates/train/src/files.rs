@@ -16,7 +16,8 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), TrainError> {
     let partial = path.with_file_name(name);
     write_synced(&partial, bytes)?;
     fs::rename(&partial, path).map_err(TrainError::io("rename", &partial))?;
-    sync_folder(path.parent().unwrap_or(Path::new(".")))
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    sync_folder(folder.unwrap_or(Path::new(".")))
 }
 
 /// Writes a file and flushes it to the disk.
