@@ -365,8 +365,8 @@ fn mutations() -> Vec<Mutation> {
             ("set", "pattern = 'fan-in'"),
             Law::Pattern,
             after!(|scene| {
-                let others = scene.free.iter().filter(|position| **position < 16);
-                if let (true, Some(&other), Some(_)) = (scene.layer == 2, others.last(), scene.change.grown.pop()) {
+                let other = scene.free.iter().rfind(|position| **position < 16);
+                if let (true, Some(&other), Some(_)) = (scene.layer == 2, other, scene.change.grown.pop()) {
                     with(&mut scene.change.grown, other);
                 }
             }),

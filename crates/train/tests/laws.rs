@@ -176,7 +176,7 @@ fn decisions_of_every_step_share_a_record_per_epoch_whose_sums_and_iou_are_exact
             assert_eq!(record.decisions, epoch_steps as u64);
             assert_eq!(record.grown, of_layer().map(|one| one.grown).sum::<u64>());
             assert_eq!(record.dropped, of_layer().map(|one| one.dropped).sum::<u64>());
-            let last = of_layer().last().unwrap();
+            let last = of_layer().next_back().unwrap();
             assert_eq!((record.step, record.nnz, record.itop), (last.step, last.nnz, last.itop));
             let of = |patterns: &[(String, Vec<u32>)]| patterns.iter().find(|p| p.0 == record.layer).unwrap().1.clone();
             let (before, after) = (of(&before), of(&after));
