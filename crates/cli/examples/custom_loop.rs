@@ -127,6 +127,7 @@ pub fn main() -> Result<(), Box<dyn Error>> {
     let mut rigl = algorithms::build("rigl", &"update_interval = 20".parse()?, &context)?;
     let mut losses = Vec::new();
     for (number, batch) in loader.epoch(0, 0).enumerate() {
+        let batch = batch?;
         let pair = (&batch.images[..], &batch.labels[..]);
         losses.push(step(number as u64, &mut network, rigl.as_mut(), layers.len(), pair)?);
     }

@@ -35,7 +35,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 fn time_epoch(loader: &Loader, epoch: u64, recycled: bool) -> Duration {
     let start = Instant::now();
-    for batch in loader.epoch(epoch, 0) {
+    for batch in loader.epoch(epoch, 0).map_while(Result::ok) {
         if recycled {
             loader.recycle(batch);
         }

@@ -7,7 +7,7 @@
 //! The first 1,000 training and the first 200 test images of each class, in the order of the original files, as IDX
 //! files, gzipped as small as deflate makes them. The same input gives the same bytes.
 
-use bidst_data::{Dataset, open};
+use bidst_data::{Dataset, Pixels, open};
 use flate2::{Compression, GzBuilder};
 use std::error::Error;
 use std::io::Write;
@@ -26,8 +26,10 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 fn write_split(folder: &Path, split: &str, dataset: &Dataset, per_class: usize) -> Result<(), Box<dyn Error>> {
     let chosen = first_of_each_class(dataset, per_class);
-    let pixels: Vec<u8> = chosen.iter().flat_map(|&index| dataset.image(index)).copied().collect();
-    let labels: Vec<u8> = chosen.iter().map(|&index| dataset.labels[index]).collect();
+    let Dataset { images: Pixels::Memory(pixels), labels, .. } = dataset.subset(&chosen)? else {
+        return Err("a subset is in memory".into());
+    };
+    let labels = labels.into_iter().map(u8::try_from).collect::<Result<Vec<u8>, _>>()?;
     let shape = [chosen.len(), dataset.height, dataset.width];
     write_idx(&folder.join(format!("{split}-images-idx3-ubyte.gz")), &shape, &pixels)?;
     write_idx(&folder.join(format!("{split}-labels-idx1-ubyte.gz")), &shape[..1], &labels)

@@ -1,5 +1,8 @@
 //! Everything that can be wrong with data, one variant per cause.
 
+use crate::picture::PictureError;
+use crate::python::PickleError;
+use crate::text::shown;
 use std::{io, path::PathBuf};
 
 /// Why data could not be read or loaded.
@@ -27,7 +30,7 @@ pub enum DataError {
     },
 
     /// The folder given does not exist, or is not a folder.
-    #[error("{} is not a folder: pass the folder that holds the files of `{dataset}` with --data-dir", path.display())]
+    #[error("{} is not a folder: pass the folder that holds the files of `{dataset}` with --data-dir", shown(path))]
     NotADirectory {
         /// Name of the data set.
         dataset: &'static str,
@@ -50,7 +53,7 @@ pub enum DataError {
     },
 
     /// The operating system refused to open or read a file.
-    #[error("cannot read {}: {reason}", path.display())]
+    #[error("cannot read {}: {reason}", shown(path))]
     Io {
         /// The file.
         path: PathBuf,
@@ -59,21 +62,24 @@ pub enum DataError {
     },
 
     /// A folder, pipe or device stands where a file was expected.
-    #[error("{} is not a regular file", path.display())]
+    #[error("{} is not a regular file", shown(path))]
     NotAFile {
         /// What was found.
         path: PathBuf,
     },
 
     /// The file has no bytes.
-    #[error("{} is empty: an interrupted download? Fetch it again", path.display())]
+    #[error("{} is empty: an interrupted download? Fetch it again", shown(path))]
     Empty {
         /// The file.
         path: PathBuf,
     },
 
     /// The file does not begin as its format demands.
-    #[error("{} does not begin as an IDX file of {kind}: its first bytes are {found:02x?}, expected {expected:02x?}", path.display())]
+    #[error(
+        "{} does not begin as an IDX file of {kind}: its first bytes are {found:02x?}, expected {expected:02x?}",
+        shown(path)
+    )]
     WrongMagic {
         /// The file.
         path: PathBuf,
@@ -86,7 +92,7 @@ pub enum DataError {
     },
 
     /// The header gives zero as a dimension.
-    #[error("{} holds nothing: its header gives the shape {shape:?}", path.display())]
+    #[error("{} holds nothing: its header gives the shape {shape:?}", shown(path))]
     ZeroDimension {
         /// The file.
         path: PathBuf,
@@ -95,7 +101,7 @@ pub enum DataError {
     },
 
     /// The images have not the size this data set has.
-    #[error("{} has images of {found:?} pixels, expected {expected:?}", path.display())]
+    #[error("{} has images of {found:?} pixels, expected {expected:?}", shown(path))]
     WrongImageSize {
         /// The file.
         path: PathBuf,
@@ -106,7 +112,7 @@ pub enum DataError {
     },
 
     /// The file is, or claims to be, larger than any data set read here; nothing was allocated.
-    #[error("{} is too large: {claim}, and the limit is {limit} bytes", path.display())]
+    #[error("{} is too large: {claim}, and the limit is {limit} bytes", shown(path))]
     TooLarge {
         /// The file.
         path: PathBuf,
@@ -117,7 +123,7 @@ pub enum DataError {
     },
 
     /// The data end before they should.
-    #[error("{} is cut off: {expected} bytes of {part} expected, {found} found. Fetch it again", path.display())]
+    #[error("{} is cut off: {expected} bytes of {part} expected, {found} found. Fetch it again", shown(path))]
     Truncated {
         /// The file.
         path: PathBuf,
@@ -130,7 +136,7 @@ pub enum DataError {
     },
 
     /// The data go on after the end that the header gives.
-    #[error("{} goes on after its {expected} bytes of data: damaged, or not what its header says", path.display())]
+    #[error("{} goes on after its {expected} bytes of data: damaged, or not what its header says", shown(path))]
     TrailingBytes {
         /// The file.
         path: PathBuf,
@@ -139,14 +145,14 @@ pub enum DataError {
     },
 
     /// The gzip stream ends early, or damage made it look so.
-    #[error("{} is cut off or damaged: its gzip stream has no end. Fetch it again", path.display())]
+    #[error("{} is cut off or damaged: its gzip stream has no end. Fetch it again", shown(path))]
     GzipTruncated {
         /// The file.
         path: PathBuf,
     },
 
     /// The gzip stream is damaged.
-    #[error("{} is damaged: {reason}. Fetch it again", path.display())]
+    #[error("{} is damaged: {reason}. Fetch it again", shown(path))]
     GzipCorrupt {
         /// The file.
         path: PathBuf,
@@ -155,7 +161,10 @@ pub enum DataError {
     },
 
     /// The size of a file of records is no multiple of the record.
-    #[error("{} has {size} bytes, which is no multiple of its {record} byte records: cut off, or not this data set", path.display())]
+    #[error(
+        "{} has {size} bytes, which is no multiple of its {record} byte records: cut off, or not this data set",
+        shown(path)
+    )]
     PartialRecord {
         /// The file.
         path: PathBuf,
@@ -166,7 +175,7 @@ pub enum DataError {
     },
 
     /// A label is not below the number of classes.
-    #[error("{}, record {record}: {kind} {label} is out of range, expected 0 to {}", path.display(), classes.saturating_sub(1))]
+    #[error("{}, record {record}: {kind} {label} is out of range, expected 0 to {}", shown(path), classes.saturating_sub(1))]
     LabelOutOfRange {
         /// The file.
         path: PathBuf,
@@ -175,13 +184,13 @@ pub enum DataError {
         /// Which label: `label`, `coarse label` or `fine label`.
         kind: &'static str,
         /// The label found.
-        label: u8,
+        label: i64,
         /// Number of classes.
         classes: usize,
     },
 
     /// Two files that belong together disagree on the number of images.
-    #[error("{} has {images} images but {} has {labels} labels", images_path.display(), labels_path.display())]
+    #[error("{} has {images} images but {} has {labels} labels", shown(images_path), shown(labels_path))]
     CountMismatch {
         /// The file of images.
         images_path: PathBuf,
@@ -191,6 +200,123 @@ pub enum DataError {
         labels_path: PathBuf,
         /// Labels in it.
         labels: usize,
+    },
+
+    /// A Python batch is not what it should be.
+    #[error("{} is damaged, or no batch of this data set: {reason}", shown(path))]
+    Pickle {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: PickleError,
+    },
+
+    /// An image file is not what it should be.
+    #[error("{}: {reason}", shown(path))]
+    Picture {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: PictureError,
+    },
+
+    /// A class has no images.
+    #[error("{} is the folder of a class, but holds no .jpg, .jpeg or .png file", shown(path))]
+    EmptyClass {
+        /// The folder.
+        path: PathBuf,
+    },
+
+    /// A folder of the validation split is none of the training split.
+    #[error("{} is a class that `train` does not have: its images could never be right", shown(path))]
+    UnknownClass {
+        /// The folder.
+        path: PathBuf,
+    },
+
+    /// A folder of classes has none, or too many.
+    #[error("{} holds {found} folders, expected 1 to {limit}, one for each class", shown(path))]
+    ClassCount {
+        /// The folder.
+        path: PathBuf,
+        /// Folders in it.
+        found: usize,
+        /// The limit.
+        limit: usize,
+    },
+
+    /// A split has no images, or too many.
+    #[error("{} holds {found} .jpg, .jpeg and .png files, expected 1 to {limit}", shown(path))]
+    FileCount {
+        /// Folder of the split.
+        path: PathBuf,
+        /// Image files in it.
+        found: usize,
+        /// The limit.
+        limit: usize,
+    },
+
+    /// The sizes of image files are impossible.
+    #[error("images cannot be shown as {size}x{size} pixels cut from {resize}: use 1 <= size <= resize <= {limit}")]
+    Sizes {
+        /// Side of the square.
+        size: usize,
+        /// Shorter side of the resized image.
+        resize: usize,
+        /// The limit.
+        limit: usize,
+    },
+
+    /// A file of resized images is damaged.
+    #[error("{} is damaged (image {image}): remove it, it will be made anew from the image files", shown(path))]
+    CacheDamaged {
+        /// The file.
+        path: PathBuf,
+        /// Number of the image.
+        image: usize,
+    },
+
+    /// A file of resized images cannot be written.
+    #[error("cannot write resized images to {}: {reason}; choose another folder with data.cache", shown(path))]
+    CacheUnwritable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        reason: io::Error,
+    },
+
+    /// More is damaged than was to be tolerated.
+    #[error(
+        "{found} damaged records or files, but {allowed} are tolerated (data.skip_bad); `bidst data check` lists all:\n  {listed}"
+    )]
+    TooMuchDamage {
+        /// Damaged ones found so far.
+        found: usize,
+        /// How many are tolerated.
+        allowed: usize,
+        /// The first of them, a line each.
+        listed: String,
+    },
+
+    /// A check found damage.
+    #[error(
+        "{found} records or files in {} are damaged: fetch them again, or train without them by data.skip_bad = {found}",
+        shown(path)
+    )]
+    Damaged {
+        /// The folder.
+        path: PathBuf,
+        /// How many are damaged.
+        found: usize,
+    },
+
+    /// A folder holds no data set in a form that is known.
+    #[error("{} holds no data set that is known; looked for {known}", shown(path))]
+    NotRecognised {
+        /// The folder.
+        path: PathBuf,
+        /// The forms that are known.
+        known: String,
     },
 
     /// The fields of a [`Dataset`](crate::Dataset) disagree.

@@ -35,12 +35,12 @@ pub fn read_images(path: &Path) -> Result<Images, DataError> {
     parse_images(path, BufReader::new(file::open(path)?.0))
 }
 
-/// Reads a file of labels, each below `classes`.
+/// Reads a file of labels.
 ///
 /// # Errors
 /// As [`parse_labels`], and what the file system has to say.
-pub fn read_labels(path: &Path, classes: usize) -> Result<Vec<u8>, DataError> {
-    parse_labels(path, BufReader::new(file::open(path)?.0), classes)
+pub fn read_labels(path: &Path) -> Result<Vec<u8>, DataError> {
+    parse_labels(path, BufReader::new(file::open(path)?.0))
 }
 
 /// Reads images from `bytes`; `path` is for messages.
@@ -56,15 +56,10 @@ pub fn parse_images(path: &Path, bytes: impl BufRead) -> Result<Images, DataErro
 /// Reads labels from `bytes`; `path` is for messages.
 ///
 /// # Errors
-/// As [`parse_images`], and [`DataError::LabelOutOfRange`] for a label that is not below `classes`.
-pub fn parse_labels(path: &Path, bytes: impl BufRead, classes: usize) -> Result<Vec<u8>, DataError> {
+/// As [`parse_images`].
+pub fn parse_labels(path: &Path, bytes: impl BufRead) -> Result<Vec<u8>, DataError> {
     let ([_], labels) = parse::<1>(path, "labels", bytes)?;
-    match labels.iter().enumerate().find(|&(_, &label)| usize::from(label) >= classes) {
-        Some((record, &label)) => {
-            Err(DataError::LabelOutOfRange { path: path.into(), record, kind: "label", label, classes })
-        }
-        None => Ok(labels),
-    }
+    Ok(labels)
 }
 
 /// The dimensions and the elements. Memory grows with the bytes that are really there, whatever the header claims,

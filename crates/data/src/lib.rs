@@ -5,9 +5,10 @@
 //! augmented, normalised and prepared ahead by a worker thread. Everything a batch contains is a function of
 //! (seed, epoch, index), so training can stop and go on at any batch.
 //!
-//! The readers ([`idx`], [`cifar`]) trust nothing: sizes are checked before memory is asked for, arithmetic is
-//! checked, decompression stops where the header says the data ends, and each way a file can lie has its own
-//! [`DataError`].
+//! The readers ([`idx`], [`cifar`], [`python`], [`picture`], the cache of [`list`]'s `image-folder`) trust nothing: sizes are
+//! checked before memory is asked for, arithmetic is checked, decompression stops where the header says the data ends, and
+//! each way a file can lie has its own [`DataError`]. Damaged records and image files are counted and listed, and
+//! left out as far as [`OpenOptions::skip_bad`] says; [`survey`] lists all of them.
 //!
 //! ```
 //! use bidst_data::{Augment, Loader, LoaderOptions, open};
@@ -19,13 +20,13 @@
 //!     LoaderOptions {
 //!         batch_size: 128,
 //!         seed: 1,
-//!         augment: Augment { crop_padding: 0, flip: true },
+//!         augment: Augment { flip: true, ..Augment::NONE },
 //!         shuffle: true,
 //!         prefetch: 2,
 //!     },
 //! )?;
 //! assert_eq!(loader.batches_per_epoch(), 79);
-//! let batch = loader.epoch(0, 0).next().expect("an epoch has a first batch");
+//! let batch = loader.epoch(0, 0).next().expect("an epoch has a first batch")?;
 //! assert_eq!(batch.images.len(), 128 * 28 * 28);
 //! # Ok::<(), bidst_data::DataError>(())
 //! ```
@@ -33,18 +34,29 @@
 #![warn(missing_docs)]
 
 mod augment;
+mod cache;
 pub mod cifar;
+mod damage;
 mod dataset;
 mod error;
-mod fashion;
 mod file;
+pub mod folder;
 pub mod idx;
 mod loader;
+mod mnist;
+pub mod picture;
+pub mod python;
 mod random;
+mod resize;
 mod source;
+mod survey;
+mod text;
 
 pub use augment::Augment;
-pub use dataset::{Dataset, Splits};
+pub use cache::Cache;
+pub use damage::Damage;
+pub use dataset::{Dataset, Opened, Pixels, Splits};
 pub use error::DataError;
 pub use loader::{Batch, Batches, Loader, LoaderOptions};
-pub use source::{Source, list, open};
+pub use source::{Layout, OpenOptions, Source, list, open, open_with};
+pub use survey::{SplitSurvey, Survey, survey};

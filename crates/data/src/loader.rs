@@ -1,8 +1,9 @@
 //! Batches in an order, and with an augmentation, that depend on (seed, epoch, index) only.
 
 use crate::augment::Normalizer;
+use crate::dataset::Stored;
 use crate::random::permutation;
-use crate::{Augment, DataError, Dataset};
+use crate::{Augment, DataError, Dataset, resize};
 use std::ops::Range;
 use std::panic::resume_unwind;
 use std::sync::mpsc::{Receiver, sync_channel};
@@ -112,21 +113,48 @@ struct Preparer {
 }
 
 impl Preparer {
-    fn prepare(&self, indices: &[u32], epoch: u64) -> Batch {
-        let Preparer { dataset, options, .. } = self;
+    fn prepare(&self, indices: &[u32], epoch: u64) -> Result<Batch, DataError> {
         let spare = self.spares.lock().ok().and_then(|mut spares| spares.pop());
         let mut batch = spare.unwrap_or_default();
-        let length = dataset.image_len();
+        let length = self.dataset.image_len();
         batch.count = indices.len();
         batch.images.resize(indices.len() * length, 0.0);
         batch.labels.clear();
+        let (mut file, mut shown) = (Vec::new(), Vec::new());
         for (&index, out) in indices.iter().zip(batch.images.chunks_exact_mut(length)) {
-            let view = options.augment.draw(options.seed, epoch, index);
-            let index = index as usize;
-            self.normalizer.write(dataset.image(index), view, out);
-            batch.labels.push(u32::from(dataset.labels[index]));
+            let stored = self.dataset.stored(index as usize, &mut file)?;
+            let view = self.options.augment.draw(self.options.seed, epoch, index);
+            let pixels = self.show(&stored, epoch, index, &mut shown)?;
+            self.normalizer.write(pixels, view, out);
+            batch.labels.push(u32::from(self.dataset.labels[index as usize]));
         }
-        batch
+        Ok(batch)
+    }
+
+    /// The image in the size of the data set: a resized part of it, or its centre.
+    fn show<'a>(
+        &self,
+        stored: &Stored<'a>,
+        epoch: u64,
+        index: u32,
+        shown: &'a mut Vec<u8>,
+    ) -> Result<&'a [u8], DataError> {
+        let Dataset { height, width, .. } = *self.dataset;
+        let LoaderOptions { augment, seed, .. } = self.options;
+        let region = augment.region(seed, epoch, index, stored.height, stored.width);
+        if region.is_none() && (stored.height, stored.width) == (height, width) {
+            return Ok(stored.pixels);
+        }
+        shown.resize(self.dataset.image_len(), 0);
+        match region {
+            None => resize::centre(stored, height, width, shown),
+            Some(region) if resize::region(stored, region, height, width, shown) => {}
+            Some(region) => {
+                let reason = format!("image {index} has no part {region:?}");
+                return Err(DataError::Inconsistent { dataset: self.dataset.name.clone(), reason });
+            }
+        }
+        Ok(shown)
     }
 }
 
@@ -139,7 +167,7 @@ struct Plan {
 }
 
 impl Plan {
-    fn batch(&self, number: usize) -> Batch {
+    fn batch(&self, number: usize) -> Result<Batch, DataError> {
         let size = self.preparer.options.batch_size;
         let start = number * size;
         let end = self.order.len().min(start.saturating_add(size));
@@ -149,7 +177,7 @@ impl Plan {
 
 /// The thread that prepares batches ahead, and the bounded channel it sends them through.
 struct Worker {
-    batches: Receiver<Batch>,
+    batches: Receiver<Result<Batch, DataError>>,
     thread: JoinHandle<()>,
 }
 
@@ -160,7 +188,9 @@ impl Worker {
         let (sender, batches) = sync_channel(ahead - 1);
         let prepare = move || {
             for number in numbers {
-                if sender.send(plan.batch(number)).is_err() {
+                let batch = plan.batch(number);
+                let failed = batch.is_err();
+                if sender.send(batch).is_err() || failed {
                     return;
                 }
             }
@@ -180,7 +210,7 @@ impl Worker {
     }
 }
 
-/// The rest of one epoch; see [`Loader::epoch`].
+/// The rest of one epoch; see [`Loader::epoch`]. An error – of a file, never of images in memory – ends it.
 pub struct Batches {
     plan: Plan,
     next: usize,
@@ -189,9 +219,9 @@ pub struct Batches {
 }
 
 impl Iterator for Batches {
-    type Item = Batch;
+    type Item = Result<Batch, DataError>;
 
-    fn next(&mut self) -> Option<Batch> {
+    fn next(&mut self) -> Option<Self::Item> {
         if self.next == self.end {
             return None;
         }
@@ -200,6 +230,9 @@ impl Iterator for Batches {
             Some(worker) => worker.batches.recv(),
         };
         self.next += 1;
+        if matches!(received, Ok(Err(_))) {
+            self.next = self.end;
+        }
         if received.is_err()
             && let Some(worker) = self.worker.take()
         {

@@ -8,6 +8,7 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 pub(crate) enum Purpose {
     Order = 1,
     Augment = 2,
+    Region = 3,
 }
 
 /// The stream of (`seed`, `purpose`, `epoch`, `index`).
@@ -24,6 +25,11 @@ pub(crate) fn stream(seed: u64, purpose: Purpose, epoch: u64, index: u64) -> Cha
 /// A number below `bound`; each is equally likely to within 2⁻³² for the sizes here (at most 2³²).
 pub(crate) fn below(rng: &mut ChaCha8Rng, bound: usize) -> usize {
     ((u128::from(rng.next_u64()) * bound as u128) >> 64) as usize
+}
+
+/// A number from `low` to below `high`.
+pub(crate) fn between(rng: &mut ChaCha8Rng, low: f64, high: f64) -> f64 {
+    low + (high - low) * ((rng.next_u64() >> 11) as f64 / (1u64 << 53) as f64)
 }
 
 /// The numbers below `count` in a random order that depends on (`seed`, `epoch`) only.

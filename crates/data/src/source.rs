@@ -1,6 +1,8 @@
 //! The list of data sets, and where their files are looked for.
 
-use crate::{Augment, DataError, Splits, cifar, fashion};
+use crate::damage::Damage;
+use crate::text::shown;
+use crate::{Augment, DataError, Opened, Splits, cifar, folder, mnist, python};
 use std::iter;
 use std::path::{Path, PathBuf};
 use strsim::levenshtein as distance;
@@ -11,75 +13,174 @@ pub struct Source {
     pub name: &'static str,
     /// One line for a list.
     pub summary: &'static str,
-    /// Whether it is read from files, so that [`open`] needs a folder.
-    pub needs_dir: bool,
     /// The augmentation results are usually reported with.
     pub augment: Augment,
-    /// Channels, height and width of an image.
-    pub image: [usize; 3],
-    /// Number of classes.
-    pub classes: usize,
-    /// The files it is read from.
+    /// Channels, height and width of an image; `None` if the files and options decide.
+    pub image: Option<[usize; 3]>,
+    /// Number of classes; `None` if the files decide.
+    pub classes: Option<usize>,
+    /// The forms in which its files are found; none for an embedded data set.
+    pub layouts: &'static [Layout],
+    embedded: Option<fn() -> Result<Splits, DataError>>,
+}
+
+/// One form of the files of a data set.
+pub struct Layout {
+    /// What it is called.
+    pub name: &'static str,
+    /// The files or folders that make it up.
     pub files: &'static [&'static str],
     /// Where below the given folder they may also be, as their archives unpack.
     pub folders: &'static [&'static str],
     /// Whether a file may also be gzipped, with `.gz` after its name.
     pub gzip: bool,
-    read: fn(&[PathBuf]) -> Result<Splits, DataError>,
+    pub(crate) read: Read,
 }
 
-const FLIP: Augment = Augment { crop_padding: 0, flip: true };
+/// How the files of a layout, in its order, become a data set.
+#[derive(Clone, Copy)]
+pub(crate) enum Read {
+    /// Records in files that fit into memory.
+    Records(fn(&[PathBuf], &mut Damage) -> Result<Splits, DataError>),
+    /// An image a file.
+    Images,
+}
 
-const CROP_AND_FLIP: Augment = Augment { crop_padding: 4, flip: true };
+/// How a data set is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OpenOptions<'a> {
+    /// The folder of its files; not looked at for an embedded data set.
+    pub dir: Option<&'a Path>,
+    /// Damaged records or image files that are left out rather than refused.
+    pub skip_bad: usize,
+    /// Side of the squares that image files are shown as.
+    pub size: usize,
+    /// Shorter side that image files are resized to before a square is cut out of them.
+    pub resize: usize,
+    /// Where resized image files are kept; `.bidst-cache` in `dir` if `None`.
+    pub cache: Option<&'a Path>,
+}
 
-static SOURCES: [Source; 4] = [
+impl Default for OpenOptions<'_> {
+    /// No damage, and the sizes that are usual for ImageNet.
+    fn default() -> Self {
+        OpenOptions { dir: None, skip_bad: 0, size: 224, resize: 256, cache: None }
+    }
+}
+
+const FLIP: Augment = Augment { flip: true, ..Augment::NONE };
+
+const CROP_AND_FLIP: Augment = Augment { crop_padding: 4, ..FLIP };
+
+const RESIZED_CROP_AND_FLIP: Augment = Augment { resized_crop: true, ..FLIP };
+
+/// The four files of MNIST and its relatives, gzipped or not.
+const fn idx_files(
+    folders: &'static [&'static str],
+    read: fn(&[PathBuf], &mut Damage) -> Result<Splits, DataError>,
+) -> Layout {
+    Layout { name: "IDX", files: &mnist::FILES, folders, gzip: true, read: Read::Records(read) }
+}
+
+static SOURCES: [Source; 6] = [
     Source {
         name: "fashion-mini",
         summary: "10,000 + 2,000 images of Fashion-MNIST, built in: nothing to download",
-        needs_dir: false,
         augment: FLIP,
-        image: [1, 28, 28],
-        classes: 10,
-        files: &[],
-        folders: &[],
-        gzip: false,
-        read: |_| fashion::mini(),
+        image: Some([1, 28, 28]),
+        classes: Some(10),
+        layouts: &[],
+        embedded: Some(mnist::mini),
     },
     Source {
         name: "fashion-mnist",
         summary: "60,000 + 10,000 grey 28x28 images of clothing, 10 classes (IDX files, gzipped or not)",
-        needs_dir: true,
         augment: FLIP,
-        image: [1, 28, 28],
-        classes: 10,
-        files: &fashion::FILES,
-        folders: &["fashion-mnist", "FashionMNIST/raw"],
-        gzip: true,
-        read: |paths| fashion::mnist([&paths[0], &paths[1]], [&paths[2], &paths[3]]),
+        image: Some([1, 28, 28]),
+        classes: Some(10),
+        layouts: &[idx_files(&["fashion-mnist", "FashionMNIST/raw"], |paths, damage| {
+            mnist::FASHION.read(paths, damage)
+        })],
+        embedded: None,
+    },
+    Source {
+        name: "mnist",
+        summary: "60,000 + 10,000 grey 28x28 handwritten digits, 10 classes (IDX files, gzipped or not)",
+        augment: Augment::NONE,
+        image: Some([1, 28, 28]),
+        classes: Some(10),
+        layouts: &[idx_files(&["mnist", "MNIST/raw"], |paths, damage| mnist::MNIST.read(paths, damage))],
+        embedded: None,
     },
     Source {
         name: "cifar10",
-        summary: "50,000 + 10,000 colour 32x32 photographs, 10 classes (the binary version)",
-        needs_dir: true,
+        summary: "50,000 + 10,000 colour 32x32 photographs, 10 classes (binary or Python version)",
         augment: CROP_AND_FLIP,
-        image: [3, 32, 32],
-        classes: 10,
-        files: cifar::CIFAR10.files,
-        folders: &["cifar-10-batches-bin"],
-        gzip: false,
-        read: |paths| cifar::CIFAR10.read(&paths[..5], &paths[5]),
+        image: Some([3, 32, 32]),
+        classes: Some(10),
+        layouts: &[
+            Layout {
+                name: "binary",
+                files: &[
+                    "data_batch_1.bin",
+                    "data_batch_2.bin",
+                    "data_batch_3.bin",
+                    "data_batch_4.bin",
+                    "data_batch_5.bin",
+                    "test_batch.bin",
+                ],
+                folders: &["cifar-10-batches-bin"],
+                gzip: false,
+                read: Read::Records(|paths, damage| cifar::CIFAR10.read(paths, cifar::read_file, damage)),
+            },
+            Layout {
+                name: "Python batches",
+                files: &["data_batch_1", "data_batch_2", "data_batch_3", "data_batch_4", "data_batch_5", "test_batch"],
+                folders: &["cifar-10-batches-py"],
+                gzip: false,
+                read: Read::Records(|paths, damage| cifar::CIFAR10.read(paths, python::read_file, damage)),
+            },
+        ],
+        embedded: None,
     },
     Source {
         name: "cifar100",
-        summary: "50,000 + 10,000 colour 32x32 photographs, 100 classes (the binary version)",
-        needs_dir: true,
+        summary: "50,000 + 10,000 colour 32x32 photographs, 100 fine classes (binary or Python version)",
         augment: CROP_AND_FLIP,
-        image: [3, 32, 32],
-        classes: 100,
-        files: cifar::CIFAR100.files,
-        folders: &["cifar-100-binary"],
-        gzip: false,
-        read: |paths| cifar::CIFAR100.read(&paths[..1], &paths[1]),
+        image: Some([3, 32, 32]),
+        classes: Some(100),
+        layouts: &[
+            Layout {
+                name: "binary",
+                files: &["train.bin", "test.bin"],
+                folders: &["cifar-100-binary"],
+                gzip: false,
+                read: Read::Records(|paths, damage| cifar::CIFAR100.read(paths, cifar::read_file, damage)),
+            },
+            Layout {
+                name: "Python batches",
+                files: &["train", "test"],
+                folders: &["cifar-100-python"],
+                gzip: false,
+                read: Read::Records(|paths, damage| cifar::CIFAR100.read(paths, python::read_file, damage)),
+            },
+        ],
+        embedded: None,
+    },
+    Source {
+        name: "image-folder",
+        summary: "JPEG and PNG files in the layout of ImageNet: train/CLASS/*, val/CLASS/*; resized once, then read from disk",
+        augment: RESIZED_CROP_AND_FLIP,
+        image: None,
+        classes: None,
+        layouts: &[Layout {
+            name: "image folder",
+            files: &["train", "val"],
+            folders: &[],
+            gzip: false,
+            read: Read::Images,
+        }],
+        embedded: None,
     },
 ];
 
@@ -88,73 +189,108 @@ pub fn list() -> &'static [Source] {
     &SOURCES
 }
 
+impl Source {
+    /// Whether it is read from files, so that [`open`] needs a folder.
+    pub fn needs_dir(&self) -> bool {
+        !self.layouts.is_empty()
+    }
+}
+
 /// Opens a data set by name, from the files in `dir` or in the sub-folder its archive unpacks to.
 ///
-/// `dir` is not looked at for an embedded data set.
+/// # Errors
+/// As [`open_with`].
+pub fn open(name: &str, dir: Option<&Path>) -> Result<Splits, DataError> {
+    Ok(open_with(name, &OpenOptions { dir, ..OpenOptions::default() })?.splits)
+}
+
+/// Opens a data set by name.
 ///
 /// # Errors
-/// An unknown name, a missing folder or file, and everything that can be wrong with a file: see [`DataError`].
-pub fn open(name: &str, dir: Option<&Path>) -> Result<Splits, DataError> {
+/// An unknown name, a missing folder or file, more damage than is tolerated, and everything that can be wrong with a file:
+/// see [`DataError`].
+pub fn open_with(name: &str, options: &OpenOptions<'_>) -> Result<Opened, DataError> {
     let Some(source) = SOURCES.iter().find(|source| source.name == name) else {
         return Err(unknown(name));
     };
-    let paths = match (source.needs_dir, dir) {
-        (false, _) => Vec::new(),
-        (true, Some(dir)) => find(source, dir)?,
-        (true, None) => {
-            return Err(DataError::DirectoryRequired { dataset: source.name, files: source.files.join(", ") });
+    let mut damage = Damage::allowing(options.skip_bad);
+    let (splits, layout) = match (source.embedded, options.dir) {
+        (Some(embedded), _) => (embedded()?, None),
+        (None, Some(dir)) => {
+            let (layout, paths) = find(source, dir)?;
+            let splits = match layout.read {
+                Read::Records(read) => read(&paths, &mut damage)?,
+                Read::Images => folder::open(dir, options, &mut damage)?,
+            };
+            (splits, Some(layout.name))
+        }
+        (None, None) => {
+            let files: Vec<String> = source.layouts.iter().map(|layout| layout.files.join(", ")).collect();
+            return Err(DataError::DirectoryRequired { dataset: source.name, files: files.join("; or ") });
         }
     };
-    let splits = (source.read)(&paths)?;
     splits.train.check()?;
     splits.test.check()?;
-    Ok(splits)
+    Ok(Opened { splits, layout, skipped: damage })
 }
 
-/// The files of `source`, in its order, all from one folder: `dir` itself, or one it may be unpacked to.
-fn find(source: &'static Source, dir: &Path) -> Result<Vec<PathBuf>, DataError> {
+/// The first layout of `source` that is whole, and its files in their order, all from one folder: `dir` itself, or one it
+/// may be unpacked to.
+fn find(source: &'static Source, dir: &Path) -> Result<(&'static Layout, Vec<PathBuf>), DataError> {
     if !dir.is_dir() {
         return Err(DataError::NotADirectory { dataset: source.name, path: dir.into() });
     }
-    let folders: Vec<PathBuf> =
-        iter::once(dir.into()).chain(source.folders.iter().map(|folder| dir.join(folder))).collect();
-    let mut missing = source.files.to_vec();
-    for folder in &folders {
-        let (found, absent) = look_in(folder, source);
-        if absent.is_empty() {
-            return Ok(found);
-        }
-        if absent.len() < missing.len() {
-            missing = absent;
+    let mut searched = Vec::new();
+    let mut missing = None;
+    for layout in source.layouts {
+        for folder in layout.places(dir) {
+            let (found, absent) = layout.look_in(&folder);
+            if absent.is_empty() {
+                return Ok((layout, found));
+            }
+            if missing.as_ref().is_none_or(|(most, _)| found.len() > *most) {
+                missing = Some((found.len(), absent.join(", ")));
+            }
+            let folder = shown(&folder).to_string();
+            if !searched.contains(&folder) {
+                searched.push(folder);
+            }
         }
     }
-    let searched: Vec<String> = folders.iter().map(|folder| folder.display().to_string()).collect();
-    Err(DataError::FilesMissing { dataset: source.name, missing: missing.join(", "), searched: searched.join(" or ") })
+    let missing = missing.map_or_else(String::new, |(_, absent)| absent);
+    Err(DataError::FilesMissing { dataset: source.name, missing, searched: searched.join(" or ") })
 }
 
-/// Which files of `source` the folder has, and which it has not.
-fn look_in(folder: &Path, source: &Source) -> (Vec<PathBuf>, Vec<&'static str>) {
-    let mut found = Vec::new();
-    let mut absent = Vec::new();
-    for &name in source.files {
-        let plain = folder.join(name);
-        let gzipped = folder.join(format!("{name}.gz"));
-        if plain.exists() {
-            found.push(plain);
-        } else if source.gzip && gzipped.exists() {
-            found.push(gzipped);
-        } else {
-            absent.push(name);
-        }
+impl Layout {
+    /// `dir` and the folders below it in which the files may be.
+    pub(crate) fn places(&self, dir: &Path) -> Vec<PathBuf> {
+        iter::once(dir.into()).chain(self.folders.iter().map(|folder| dir.join(folder))).collect()
     }
-    (found, absent)
+
+    /// Which files the folder has, and which it has not.
+    pub(crate) fn look_in(&self, folder: &Path) -> (Vec<PathBuf>, Vec<&'static str>) {
+        let mut found = Vec::new();
+        let mut absent = Vec::new();
+        for &name in self.files {
+            let plain = folder.join(name);
+            let gzipped = folder.join(format!("{name}.gz"));
+            if plain.exists() {
+                found.push(plain);
+            } else if self.gzip && gzipped.exists() {
+                found.push(gzipped);
+            } else {
+                absent.push(name);
+            }
+        }
+        (found, absent)
+    }
 }
 
 fn unknown(name: &str) -> DataError {
     let names: Vec<&'static str> = SOURCES.iter().map(|source| source.name).collect();
     let nearest = names.iter().copied().min_by_key(|known| distance(name, known));
     DataError::UnknownDataset {
-        name: name.into(),
+        name: shown(Path::new(name)).to_string(),
         nearest: nearest.filter(|known| distance(name, known) <= known.len() / 3),
         known: names.join(", "),
     }
@@ -170,19 +306,20 @@ mod tests {
 
     #[test]
     fn an_unknown_name_is_answered_with_the_nearest_and_the_list() {
-        let known = "the data sets are fashion-mini, fashion-mnist, cifar10, cifar100";
+        let known = "the data sets are fashion-mini, fashion-mnist, mnist, cifar10, cifar100, image-folder";
         assert_eq!(
             message("cifar-10", None),
             format!("there is no data set `cifar-10` (did you mean `cifar10`?); {known}")
         );
-        assert_eq!(message("imagenet", None), format!("there is no data set `imagenet`; {known}"));
+        assert_eq!(message("svhn", None), format!("there is no data set `svhn`; {known}"));
     }
 
     #[test]
     fn a_missing_folder_says_which_files_it_should_hold() {
         assert_eq!(
             message("cifar100", None),
-            "data set `cifar100` is read from a folder: pass the one that holds train.bin, test.bin with --data-dir"
+            "data set `cifar100` is read from a folder: pass the one that holds train.bin, test.bin; or train, test \
+             with --data-dir"
         );
         let dir = tempfile::tempdir().unwrap();
         let absent = dir.path().join("absent");
@@ -204,7 +341,7 @@ mod tests {
     fn every_source_has_its_own_name_and_reads_files_only_if_it_says_so() {
         for (index, source) in list().iter().enumerate() {
             assert!(list()[..index].iter().all(|other| other.name != source.name));
-            assert_eq!(source.needs_dir, !source.files.is_empty());
+            assert_eq!(source.needs_dir(), source.embedded.is_none());
         }
     }
 

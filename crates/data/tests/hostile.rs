@@ -3,7 +3,7 @@
 
 mod support;
 
-use bidst_data::{DataError, cifar, idx, open};
+use bidst_data::{Damage, DataError, cifar, idx, open};
 use flate2::{Compression, write::GzEncoder};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
@@ -208,7 +208,12 @@ fn every_lie_of_a_cifar_file_is_refused_with_path_and_record() {
 fn a_cifar_file_cut_at_any_length_within_a_record_is_refused() {
     let bytes = [record(&[1], 5), record(&[2], 6)].concat();
     for length in (0..bytes.len()).filter(|length| *length != 3073) {
-        let result = cifar::CIFAR10.parse(Path::new("cut.bin"), &bytes[..length], &mut cifar::Records::default());
+        let result = cifar::CIFAR10.parse(
+            Path::new("cut.bin"),
+            &bytes[..length],
+            &mut cifar::Records::default(),
+            &mut Damage::default(),
+        );
         let message = result.expect_err("a cut file was accepted").to_string();
         assert!(message.starts_with("cut.bin "), "{message}");
     }
@@ -231,8 +236,8 @@ proptest! {
         let bytes = [start, &bytes].concat();
         let path = Path::new("random");
         let _ = idx::parse_images(path, bytes.as_slice());
-        let _ = idx::parse_labels(path, bytes.as_slice(), 10);
-        let _ = cifar::CIFAR100.parse(path, bytes.as_slice(), &mut cifar::Records::default());
+        let _ = idx::parse_labels(path, bytes.as_slice());
+        let _ = cifar::CIFAR100.parse(path, bytes.as_slice(), &mut cifar::Records::default(), &mut Damage::default());
     }
 
     #[test]

@@ -3,8 +3,10 @@
 
 mod support;
 
-use bidst_data::{Dataset, list, open};
-use support::{Folder, TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS, gzip, idx, images, record};
+use bidst_data::{Dataset, Pixels, list, open, open_with};
+use support::{
+    Folder, TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS, gzip, idx, images, record, small_pictures,
+};
 
 fn per_class(dataset: &Dataset) -> Vec<usize> {
     (0..dataset.classes)
@@ -24,9 +26,10 @@ fn fashion_mini_is_embedded_and_balanced() {
 #[test]
 fn fashion_mini_has_the_mean_and_deviation_of_the_whole() {
     let train = open("fashion-mini", None).unwrap().train;
-    let pixels = || train.images.iter().map(|&pixel| f64::from(pixel) / 255.0);
-    let mean = pixels().sum::<f64>() / train.images.len() as f64;
-    let variance = pixels().map(|pixel| (pixel - mean).powi(2)).sum::<f64>() / train.images.len() as f64;
+    let Pixels::Memory(images) = &train.images else { panic!("not in memory") };
+    let pixels = || images.iter().map(|&pixel| f64::from(pixel) / 255.0);
+    let mean = pixels().sum::<f64>() / images.len() as f64;
+    let variance = pixels().map(|pixel| (pixel - mean).powi(2)).sum::<f64>() / images.len() as f64;
     assert!((mean - f64::from(train.mean[0])).abs() < 0.003, "{mean}");
     assert!((variance.sqrt() - f64::from(train.std[0])).abs() < 0.003, "{}", variance.sqrt());
 }
@@ -35,7 +38,7 @@ fn fashion_mini_has_the_mean_and_deviation_of_the_whole() {
 fn fashion_mnist_is_read_plain_gzipped_and_from_sub_folders() {
     let plain = open("fashion-mnist", Some(Folder::fashion().path())).unwrap();
     assert_eq!(plain.train.labels, [9, 0, 4]);
-    assert_eq!(plain.test.image(1), &images(2)[16 + 784..]);
+    assert_eq!(*plain.test.image(1).unwrap(), images(2)[16 + 784..]);
     for sub_folder in ["", "fashion-mnist/", "FashionMNIST/raw/"] {
         let folder = Folder::empty()
             .with(&format!("{sub_folder}{TRAIN_IMAGES}.gz"), &gzip(&images(3)))
@@ -51,8 +54,11 @@ fn cifar10_is_its_five_batches_in_order() {
     let folder = Folder::cifar10();
     let splits = open("cifar10", Some(folder.path())).unwrap();
     assert_eq!(splits.train.labels, [1, 9, 2, 9, 3, 9, 4, 9, 5, 9]);
-    assert_eq!(splits.train.image(6), [4; 3072]);
-    assert_eq!((splits.test.labels.as_slice(), splits.test.image(0)), ([7].as_slice(), [200; 3072].as_slice()));
+    assert_eq!(*splits.train.image(6).unwrap(), [4; 3072]);
+    assert_eq!(
+        (splits.test.labels.as_slice(), &*splits.test.image(0).unwrap()),
+        ([7].as_slice(), [200; 3072].as_slice())
+    );
     assert_eq!((splits.train.classes, splits.train.mean[0], splits.train.std[2]), (10, 0.4914, 0.2010));
 }
 
@@ -63,18 +69,27 @@ fn cifar100_uses_the_fine_labels_and_may_be_in_its_sub_folder() {
         .with("cifar-100-binary/test.bin", &record(&[1, 42], 4));
     let splits = open("cifar100", Some(folder.path())).unwrap();
     assert_eq!((splits.train.labels.as_slice(), splits.test.labels.as_slice()), ([99, 0].as_slice(), [42].as_slice()));
-    assert_eq!((splits.train.classes, splits.train.image(1)), (100, [2; 3072].as_slice()));
+    assert_eq!((splits.train.classes, &*splits.train.image(1).unwrap()), (100, [2; 3072].as_slice()));
 }
 
 #[test]
 fn what_the_list_says_of_a_source_is_true() {
-    let folders = [Folder::empty(), Folder::fashion(), Folder::cifar10(), Folder::cifar100()];
+    let folders = [
+        Folder::empty(),
+        Folder::fashion(),
+        Folder::fashion(),
+        Folder::cifar10(),
+        Folder::cifar100(),
+        Folder::pictures(),
+    ];
     assert_eq!(list().len(), folders.len());
     for (source, folder) in list().iter().zip(&folders) {
-        let splits = open(source.name, Some(folder.path())).unwrap();
-        for dataset in [&splits.train, &splits.test] {
-            assert_eq!([dataset.channels, dataset.height, dataset.width], source.image);
-            assert_eq!(dataset.classes, source.classes);
+        let opened = open_with(source.name, &small_pictures(folder)).unwrap();
+        assert_eq!(opened.layout.is_some(), source.needs_dir());
+        for dataset in [&opened.splits.train, &opened.splits.test] {
+            let shape = [dataset.channels, dataset.height, dataset.width];
+            assert_eq!(source.image.unwrap_or(shape), shape);
+            assert_eq!(source.classes.unwrap_or(dataset.classes), dataset.classes);
             assert!(dataset.name.starts_with(source.name));
         }
     }

@@ -57,7 +57,7 @@ pub struct Latency {
 /// Runs `network`, with the running statistics of its normalisations, over every image of `loader` once.
 ///
 /// # Errors
-/// [`TrainError::Engine`] if the images do not fit the network.
+/// [`TrainError::Engine`] if the images do not fit the network, [`TrainError::Data`] if they cannot be read.
 pub fn evaluate(network: &mut Network, loader: &Loader) -> Result<Evaluation, TrainError> {
     each_batch(network, loader, |_, _| Ok(()))
 }
@@ -90,6 +90,7 @@ fn each_batch(
 ) -> Result<Evaluation, TrainError> {
     let (mut loss, mut correct, mut images) = (0.0, 0, 0);
     for batch in loader.epoch(0, 0) {
+        let batch = batch?;
         let output = network.evaluate(&batch.images, &batch.labels)?;
         loss += output.loss * output.count as f64;
         correct += output.correct;
@@ -112,10 +113,10 @@ const FEWEST_PASSES: usize = 10;
 /// Times forward passes of full batches of the first images of `loader` until `budget` is spent, ten at least.
 ///
 /// # Errors
-/// [`TrainError::Engine`] if the images do not fit the network.
+/// [`TrainError::Data`] if they cannot be read, [`TrainError::Engine`] if they do not fit the network.
 pub fn latency(network: &mut Network, loader: &Loader, budget: Duration) -> Result<Latency, TrainError> {
     let batch_size = network.batch_size();
-    let first = loader.epoch(0, 0).next().unwrap_or_default();
+    let first = loader.epoch(0, 0).next().transpose()?.unwrap_or_default();
     let per_image = loader.dataset().image_len();
     let images: Vec<f32> = first.images.iter().copied().cycle().take(batch_size * per_image).collect();
     network.logits(&images, batch_size)?;

@@ -136,7 +136,7 @@ fn unit_sums(network: &Network, entries: impl Fn(usize) -> usize, asked: &[Asked
 }
 
 fn data_bytes(data: &Dataset) -> u64 {
-    (data.images.len() + data.labels.len()) as u64
+    (data.images.memory() + size_of_val(&data.labels[..])) as u64
 }
 
 /// Batches in preparation, on their way, in use and to be used again, of both loaders.

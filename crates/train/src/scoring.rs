@@ -50,17 +50,10 @@ impl<'a> NetworkScorer<'a> {
         let images = balanced(self.data, sample.per_class, self.seed);
         let parts = images.len().div_ceil(self.batch_size).max(1);
         let batch_size = images.len().div_ceil(parts).max(1);
-        let Dataset { name, mean, std, labels, .. } = self.data;
-        let chosen = Dataset {
-            name: name.clone(),
-            images: images.iter().flat_map(|&image| self.data.image(image)).copied().collect(),
-            labels: images.iter().map(|&image| labels[image]).collect(),
-            mean: mean.clone(),
-            std: std.clone(),
-            ..*self.data
-        };
+        let chosen = self.data.subset(&images).map_err(boxed)?;
         let options = LoaderOptions { batch_size, seed: 0, augment: Augment::NONE, shuffle: false, prefetch: 0 };
-        Ok(Loader::new(Arc::new(chosen), options).map_err(boxed)?.epoch(0, 0).collect())
+        let loader = Loader::new(Arc::new(chosen), options).map_err(boxed)?;
+        loader.epoch(0, 0).collect::<Result<_, _>>().map_err(boxed)
     }
 
     /// Sum of the outputs for one image of this value everywhere.
@@ -178,8 +171,11 @@ mod tests {
             height: side,
             width: side,
             classes: 3,
-            images: (0..images * 3 * (side * side) as u64).map(|position| at(5, position) as u8).collect(),
-            labels: (0..images).map(|image| if image % 10 == 0 { 0 } else { 1 + (image % 2) as u8 }).collect(),
+            images: (0..images * 3 * (side * side) as u64)
+                .map(|position| at(5, position) as u8)
+                .collect::<Vec<u8>>()
+                .into(),
+            labels: (0..images).map(|image| if image % 10 == 0 { 0 } else { 1 + (image % 2) as u16 }).collect(),
             mean: vec![0.5; 3],
             std: vec![0.3; 3],
         }
@@ -210,7 +206,7 @@ mod tests {
     fn a_sample_has_as_many_images_of_each_class_as_there_are_and_is_always_the_same() {
         let data = data(8);
         let sample = balanced(&data, 12, 7);
-        let of = |class: u8| sample.iter().filter(|&&image| data.labels[image] == class).count();
+        let of = |class: u16| sample.iter().filter(|&&image| data.labels[image] == class).count();
         assert_eq!([of(0), of(1), of(2)], [10, 12, 12]);
         assert_eq!(sample, balanced(&data, 12, 7));
         assert_ne!(sample, balanced(&data, 12, 8));

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use bidst_data::{Dataset, Splits};
+use bidst_data::{Damage, Dataset, Opened};
 use bidst_engine::{Choice, Memory};
 use serde::{Deserialize, Serialize};
 
@@ -138,15 +138,15 @@ impl Session {
         config: Config,
         create: impl FnOnce(&Config) -> Result<RunDir, TrainError>,
     ) -> Result<Session, TrainError> {
-        let data = bidst_data::open(&config.data.name, config.data.dir.as_deref())?;
-        let about = about(&config, &data.train);
-        let trainer = Trainer::new(config, data)?;
+        let Opened { splits, skipped, .. } = config.data.open()?;
+        let about = about(&config, &splits.train);
+        let trainer = Trainer::new(config, splits)?;
         let prediction = allowed(&trainer)?;
         let run = create(&trainer.config)?;
         run.write_kernels(&trainer.network.kernels())?;
         run.write_inventory(&Inventory::of(&trainer))?;
         let manifest = Manifest::new(trainer.instruction_set(), trainer.network.threads());
-        Ok(Session { trainer, run, manifest, about, prediction, saved: None, notes: Vec::new() })
+        Ok(Session { trainer, run, manifest, about, prediction, saved: None, notes: left_out(&skipped).collect() })
     }
 
     /// Opens an interrupted run at its newest checkpoint that is whole, or at its start if none was ever written.
@@ -185,12 +185,12 @@ impl Session {
         let mut folder = RunDir::open(run)?;
         let found = Checkpoints::new(&Disk, run).newest(Some(&config))?;
         config.engine.kernels = config.engine.kernels.resumed(run);
-        let data: Splits = bidst_data::open(&config.data.name, config.data.dir.as_deref())?;
-        let about = about(&config, &data.train);
+        let Opened { splits, skipped, .. } = config.data.open()?;
+        let about = about(&config, &splits.train);
         let passed_over =
             found.passed_over.iter().map(|PassedOver { name, flaw }| format!("{name} is passed over: {flaw}"));
-        let (path, notes) = (found.path.clone(), passed_over.collect());
-        let trainer = found.load(config, data)?;
+        let (path, notes) = (found.path.clone(), passed_over.chain(left_out(&skipped)).collect());
+        let trainer = found.load(config, splits)?;
         let prediction = allowed(&trainer)?;
         let fresh = Manifest::new(trainer.instruction_set(), trainer.network.threads());
         let manifest = RunDir::read_manifest(run).unwrap_or(fresh);
@@ -396,6 +396,11 @@ fn allowed(trainer: &Trainer) -> Result<Prediction, TrainError> {
         }
         _ => Ok(prediction),
     }
+}
+
+/// Damaged records and files of the data set that `data.skip_bad` allows to leave out.
+fn left_out(skipped: &Damage) -> impl Iterator<Item = String> {
+    skipped.listed().iter().map(|damaged| format!("left out: {damaged}"))
 }
 
 fn about(config: &Config, data: &Dataset) -> About {

@@ -10,7 +10,7 @@ use crate::config::Config;
 pub(crate) type Settings = BTreeMap<String, String>;
 
 /// Settings that say where and how, not what: they may change between two parts of a run.
-const CIRCUMSTANCES: [&str; 9] = [
+const CIRCUMSTANCES: [&str; 10] = [
     "run.output",
     "run.threads",
     "run.tensorboard",
@@ -20,6 +20,7 @@ const CIRCUMSTANCES: [&str; 9] = [
     "run.max_memory",
     "train.on_spike",
     "data.dir",
+    "data.cache",
 ];
 /// Settings that decide what a run records, but not what its state is. Measured kernels are in `kernels.json`.
 const NOT_OF_THE_STATE: [&str; 2] = ["run.log_interval", "engine.kernels"];

@@ -166,7 +166,7 @@ impl Trainer {
         let mut batches = begun.unwrap_or_else(|| self.train.epoch(self.epoch, self.batch()));
         let mut waiting = Instant::now();
         while let Some(batch) = batches.next() {
-            let waited = waiting.elapsed();
+            let (batch, waited) = (batch?, waiting.elapsed());
             let (mut record, decided) = self.train_on(&batch)?;
             record.timing.data_s = waited.as_secs_f64();
             record.timing.total_s += record.timing.data_s;

@@ -11,7 +11,7 @@ fn cifar_like() -> Dataset {
         height: 32,
         width: 32,
         classes: 10,
-        images: vec![128; 16 * 3 * 32 * 32],
+        images: vec![128; 16 * 3 * 32 * 32].into(),
         labels: (0..16).map(|index| index % 10).collect(),
         mean: vec![0.5; 3],
         std: vec![0.25; 3],

@@ -4,6 +4,7 @@ mod common;
 
 use std::collections::BTreeSet;
 
+use bidst_data::Pixels;
 use bidst_topology::algorithms;
 use bidst_train::checkpoint;
 use bidst_train::config::Activations;
@@ -144,7 +145,8 @@ fn a_mask_that_was_chosen_before_training_is_not_chosen_again_when_a_run_goes_on
     let path = checkpoint::save(&trainer, folder.path()).unwrap();
     // Other images would be scored differently.
     let mut other = common::splits();
-    other.train.images.reverse();
+    let Pixels::Memory(images) = &mut other.train.images else { panic!("they are in memory") };
+    images.reverse();
     assert_ne!(pattern(&Trainer::new(config.clone(), other.clone()).unwrap()), chosen);
     assert_eq!(pattern(&checkpoint::load(&path, config, other).unwrap()), chosen);
 }

@@ -60,10 +60,10 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let mut config = run_config(args)?.unwrap_or_default();
     config.data.name.clone_from(args.dataset.as_ref().unwrap_or(&model.about.data));
     config.run.threads = args.threads;
-    let dir = args.data_dir.as_ref().or(config.data.dir.as_ref());
-    let data = bidst_data::open(&config.data.name, dir.map(PathBuf::as_path)).map_err(TrainError::from)?;
-
-    let test = data.test;
+    if args.data_dir.is_some() {
+        config.data.dir.clone_from(&args.data_dir);
+    }
+    let test = config.data.open().map_err(TrainError::from)?.splits.test;
     let (found, expected) = ([test.channels, test.height, test.width], model.about.input);
     if found != expected || test.classes != model.about.classes {
         let name = &config.data.name;

@@ -1,6 +1,10 @@
 //! Small files in the formats the crate reads.
 #![allow(dead_code, missing_docs)]
 
+pub mod jpeg;
+pub mod pickles;
+
+use bidst_data::OpenOptions;
 use flate2::{Compression, write::GzEncoder};
 use std::fs;
 use std::io::Write;
@@ -39,6 +43,28 @@ pub fn record(labels: &[u8], pixel: u8) -> Vec<u8> {
     bytes
 }
 
+/// A PNG of 8-bit RGB.
+pub fn png(width: u32, height: u32, pixel: impl Fn(u32, u32) -> [u8; 3]) -> Vec<u8> {
+    let pixels: Vec<u8> =
+        (0..height).flat_map(|y| (0..width).map(move |x| (x, y))).flat_map(|(x, y)| pixel(x, y)).collect();
+    encoded(width, height, png::ColorType::Rgb, &pixels)
+}
+
+/// A PNG of 8-bit samples.
+pub fn encoded(width: u32, height: u32, color: png::ColorType, samples: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut encoder = png::Encoder::new(&mut bytes, width, height);
+    encoder.set_color(color);
+    encoder.set_depth(png::BitDepth::Eight);
+    encoder.write_header().unwrap().write_image_data(samples).unwrap();
+    bytes
+}
+
+/// Sizes that suit tests, and the folder.
+pub fn small_pictures(folder: &Folder) -> OpenOptions<'_> {
+    OpenOptions { dir: Some(folder.path()), size: 8, resize: 10, ..OpenOptions::default() }
+}
+
 /// A temporary folder that is removed when dropped.
 pub struct Folder(TempDir);
 
@@ -68,6 +94,20 @@ impl Folder {
     pub fn cifar100() -> Folder {
         let train = [record(&[0, 99], 1), record(&[19, 0], 2), record(&[5, 50], 3)].concat();
         Folder::empty().with("train.bin", &train).with("test.bin", &record(&[1, 42], 4))
+    }
+
+    /// Two classes, `ant` and `bee`: two training images of each, one for validation; ants are red, bees are blue.
+    pub fn pictures() -> Folder {
+        let red = |width, height| png(width, height, |_, _| [200, 10, 20]);
+        let blue = |width, height| png(width, height, |x, y| [x as u8, y as u8, 250]);
+        Folder::empty()
+            .with("train/ant/1.png", &red(20, 30))
+            .with("train/ant/2.PNG", &red(16, 16))
+            .with("train/ant/notes.txt", b"no image")
+            .with("train/bee/1.png", &blue(40, 20))
+            .with("train/bee/2.jpg", &jpeg::jpeg(16, 24, &[0x60, 0x70, 0xb0]))
+            .with("val/ant/3.png", &red(9, 12))
+            .with("val/bee/3.png", &blue(24, 24))
     }
 
     pub fn with(self, file: &str, bytes: &[u8]) -> Folder {

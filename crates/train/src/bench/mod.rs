@@ -50,7 +50,7 @@ impl Bench {
         let (batch_size, shape) = (config.train.batch_size, image_shape(&config)?);
         let images = random_images(batch_size * BATCHES, shape);
         let options = LoaderOptions { batch_size, seed: 0, augment: Augment::NONE, shuffle: false, prefetch: 0 };
-        let ready = Loader::new(Arc::new(images.clone()), options)?.epoch(0, 0).collect();
+        let ready = Loader::new(Arc::new(images.clone()), options)?.epoch(0, 0).collect::<Result<_, _>>()?;
         let trainer = Trainer::new(config, Splits { train: images, test: random_images(1, shape) })?;
         Ok(Bench { trainer, ready, next: 0, stream: None })
     }
@@ -105,7 +105,7 @@ impl Bench {
         let waiting = Instant::now();
         let batch = loop {
             match stream.batches.next() {
-                Some(batch) => break batch,
+                Some(batch) => break batch?,
                 None => {
                     stream.epoch += 1;
                     stream.batches = self.trainer.train.epoch(stream.epoch, 0);
@@ -182,8 +182,8 @@ fn random_images(count: usize, [channels, height, width]: [usize; 3]) -> Dataset
         height,
         width,
         classes: CLASSES,
-        images: (0..pixels as u64).map(|position| at(1, position) as u8).collect(),
-        labels: (0..count as u64).map(|index| (at(2, index) % CLASSES as u64) as u8).collect(),
+        images: (0..pixels as u64).map(|position| at(1, position) as u8).collect::<Vec<u8>>().into(),
+        labels: (0..count as u64).map(|index| (at(2, index) % CLASSES as u64) as u16).collect(),
         mean: vec![0.5; channels],
         std: vec![0.3; channels],
     }

@@ -17,7 +17,6 @@ mod standing;
 mod table;
 mod train;
 
-use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
@@ -27,7 +26,7 @@ pub(crate) use table::Section;
 pub use table::Tables;
 pub use train::{Ending, Jobs, Update, Watcher};
 
-use crate::config::Builder;
+use crate::config::{Builder, Data};
 use crate::error::TrainError;
 use crate::files::write_atomically;
 
@@ -107,9 +106,12 @@ impl Comparison {
             Err(fs::TryLockError::Error(source)) => return Err(TrainError::io("lock", &path)(source)),
         }
         self.runs.iter().try_for_each(|run| standing::check_unchanged(run, &self.folder(run)))?;
-        let data: BTreeSet<_> = self.runs.iter().map(|run| (&run.config.data.name, &run.config.data.dir)).collect();
-        for (name, dir) in data {
-            bidst_data::open(name, dir.as_deref())?;
+        let mut checked: Vec<&Data> = Vec::new();
+        for data in self.runs.iter().map(|run| &run.config.data) {
+            if !checked.contains(&data) {
+                data.open()?;
+                checked.push(data);
+            }
         }
         write_atomically(&self.path.join("compare.toml"), self.grid.to_toml().as_bytes())?;
         Ok(lock)

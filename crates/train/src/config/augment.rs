@@ -8,6 +8,7 @@ pub(super) fn read<'a>(words: impl IntoIterator<Item = &'a str>) -> Augment {
     for word in words {
         match (word, padding(word)) {
             ("flip", _) => augment.flip = true,
+            ("resized-crop", _) => augment.resized_crop = true,
             (_, Some(padding)) => augment.crop_padding = padding,
             _ => {}
         }
@@ -18,14 +19,16 @@ pub(super) fn read<'a>(words: impl IntoIterator<Item = &'a str>) -> Augment {
 /// The words that [`read`] reads back.
 pub(super) fn words(augment: Augment) -> Vec<String> {
     let crop = (augment.crop_padding > 0).then(|| format!("crop:{}", augment.crop_padding));
-    crop.into_iter().chain(augment.flip.then(|| "flip".to_owned())).collect()
+    let resized = augment.resized_crop.then(|| "resized-crop".to_owned());
+    crop.into_iter().chain(resized).chain(augment.flip.then(|| "flip".to_owned())).collect()
 }
 
 /// What is wrong with `words`, if anything.
 pub(super) fn problem(words: &[&str]) -> Option<String> {
-    let wrong = words.iter().find(|word| **word != "flip" && padding(word).is_none());
+    let wrong = words.iter().find(|word| !["flip", "resized-crop"].contains(word) && padding(word).is_none());
     if let Some(word) = wrong {
-        return Some(format!("may hold `flip` and `crop:N` with N from 1 to 64, but not `{}`", word.escape_debug()));
+        let word = word.escape_debug();
+        return Some(format!("may hold `flip`, `resized-crop` and `crop:N` with N from 1 to 64, but not `{word}`"));
     }
     let kind = |word: &str| word.split(':').next().unwrap_or(word).to_owned();
     let twice = words.iter().enumerate().find(|(at, word)| words[..*at].iter().any(|other| kind(other) == kind(word)));

@@ -108,7 +108,12 @@ pub(super) fn contradictions(config: &Config, origins: &Origins, faulty: impl Fn
     let mut problems = Vec::new();
     let mut refuse = |key: &str, message: String| problems.push(Problem::new(origin(origins, key), key, message));
     let sound = |keys: [&str; 2]| !keys.into_iter().any(&faulty);
-    let Config { train, optim, sparsity, .. } = config;
+    let Config { data, train, optim, sparsity, .. } = config;
+    if data.size > data.resize && sound(["data.size", "data.resize"]) {
+        let key = if origins.contains_key("data.size") { "data.size" } else { "data.resize" };
+        let (size, resize) = (data.size, data.resize);
+        refuse(key, format!("squares of {size} cannot be cut out of images resized to {resize}"));
+    }
     if optim.nesterov && optim.momentum == 0.0 && sound(["optim.nesterov", "optim.momentum"]) {
         let key = if origins.contains_key("optim.nesterov") { "optim.nesterov" } else { "optim.momentum" };
         refuse(key, "Nesterov's form needs a momentum above 0; set `nesterov = false` or a momentum".to_owned());

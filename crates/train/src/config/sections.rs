@@ -6,6 +6,8 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use bidst_data::folder::MAX_SIDE;
+use bidst_data::{DataError, OpenOptions, Opened};
 use bidst_topology::{Distribution, algorithms};
 use serde::{Deserialize, Serialize};
 
@@ -107,9 +109,30 @@ section! {
         name: String = "fashion-mini".to_owned(), Kind::Choice(data_sets), "dataset";
         /// Folder of its files; data sets that are not built in need it
         dir: Option<PathBuf> = None, Kind::Path, "data-dir";
-        /// Random changes to training images: `crop:N` (zero padding by N, then a random crop) and `flip` (mirrored with
-        /// probability one half). Left out: the data set's usual ones; empty: none
-        augment: Option<Vec<String>> = None, Kind::Words("`flip`, `crop:N` with N from 1 to 64", augment::problem);
+        /// Random changes to training images: `crop:N` (zero padding by N, then a random crop), `resized-crop` (a part of 8 to
+        /// 100% of the area, resized) and `flip` (mirrored with probability one half). Left out: the data set's usual ones;
+        /// empty: none
+        augment: Option<Vec<String>> = None, Kind::Words("`flip`, `resized-crop`, `crop:N` with N from 1 to 64", augment::problem);
+        /// Damaged records or image files that are left out; with more the run is refused
+        skip_bad: usize = 0, Kind::Integer(0, ANY);
+        /// Side of the squares that image files are shown as
+        size: usize = 224, Kind::Integer(1, MAX_SIDE as u64);
+        /// Shorter side that image files are resized to before a square is cut out of them
+        resize: usize = 256, Kind::Integer(1, MAX_SIDE as u64);
+        /// Folder for resized image files; left out: `.bidst-cache` in `dir`
+        cache: Option<PathBuf> = None, Kind::Path;
+    }
+}
+
+impl Data {
+    /// Opens the data set.
+    ///
+    /// # Errors
+    /// Whatever is wrong with it.
+    pub fn open(&self) -> Result<Opened, DataError> {
+        let Data { ref dir, skip_bad, size, resize, ref cache, .. } = *self;
+        let options = OpenOptions { dir: dir.as_deref(), skip_bad, size, resize, cache: cache.as_deref() };
+        bidst_data::open_with(&self.name, &options)
     }
 }
 

@@ -34,7 +34,7 @@ fn bits(trainer: &Trainer) -> Vec<u32> {
 fn at_step_three(lr: &str) -> (Trainer, Batch) {
     let config = common::config("rigl", &["algorithm.update_interval=3", &format!("optim.lr={lr}")]);
     let mut trainer = Trainer::new(config, common::splits()).unwrap();
-    let mut batches: Vec<Batch> = trainer.train.epoch(0, 0).take(4).collect();
+    let mut batches: Vec<Batch> = trainer.train.epoch(0, 0).take(4).map(Result::unwrap).collect();
     let last = batches.pop().unwrap();
     batches.iter().for_each(|batch| drop(trainer.train_on(batch).unwrap()));
     (trainer, last)
@@ -114,7 +114,7 @@ fn spike(on_spike: OnSpike) -> (Vec<u32>, Vec<u32>, Result<Option<u64>, TrainErr
     let mut config = common::config("static", &["optim.lr=0.05", "train.epochs=40"]);
     config.train.on_spike = on_spike;
     let mut trainer = Trainer::new(config, common::splits()).unwrap();
-    let mut batch = trainer.train.epoch(0, 0).next().unwrap();
+    let mut batch = trainer.train.epoch(0, 0).next().unwrap().unwrap();
     (0..80).for_each(|_| drop(trainer.train_on(&batch).unwrap()));
     batch.labels.iter_mut().for_each(|label| *label = (*label + 1) % 4);
     batch.images.iter_mut().for_each(|pixel| *pixel *= 3.0);
@@ -135,13 +135,14 @@ fn a_loss_that_stands_out_warns_skips_the_step_or_stops() {
 }
 
 fn cifar_like() -> Dataset {
+    let pixels = (0..128 * 3 * 32 * 32_u32).map(|index| (index.wrapping_mul(2_654_435_761) >> 24) as u8);
     Dataset {
         name: "grey".to_owned(),
         channels: 3,
         height: 32,
         width: 32,
         classes: 10,
-        images: (0..128 * 3 * 32 * 32_u32).map(|index| (index.wrapping_mul(2_654_435_761) >> 24) as u8).collect(),
+        images: pixels.collect::<Vec<u8>>().into(),
         labels: (0..128).map(|index| index % 10).collect(),
         mean: vec![0.5; 3],
         std: vec![0.25; 3],
@@ -155,7 +156,7 @@ fn the_guard_takes_a_small_share_of_a_step() {
     let settings = ["model.name=resnet20", "sparsity.level=0.95", "run.threads=1", "train.batch_size=128"];
     let config = settings.iter().fold(builder, |builder, setting| builder.set(setting)).finish().unwrap();
     let mut trainer = Trainer::new(config, Splits { train: cifar_like(), test: cifar_like() }).unwrap();
-    let batch = trainer.train.epoch(0, 0).next().unwrap();
+    let batch = trainer.train.epoch(0, 0).next().unwrap().unwrap();
     let mut steps = Vec::new();
     let mut guards = Vec::new();
     for _ in 0..30 {

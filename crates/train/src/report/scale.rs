@@ -222,10 +222,7 @@ mod tests {
         let ticks = scale.ticks(4);
         assert_eq!(Format::Percent.labels(&ticks), ["0%", "20%", "40%", "60%", "80%", "100%"]);
         let scale = Scale::linear([0.913, 0.9312], 4);
-        assert_eq!(
-            Format::Percent.labels(&scale.ticks(4)),
-            ["91.0%", "91.5%", "92.0%", "92.5%", "93.0%", "93.5%"]
-        );
+        assert_eq!(Format::Percent.labels(&scale.ticks(4)), ["91.0%", "91.5%", "92.0%", "92.5%", "93.0%", "93.5%"]);
         assert_eq!(Scale::exact(0.0, 3.0).whole_ticks(6), [0.0, 1.0, 2.0, 3.0]);
         assert_eq!(Scale::exact(0.0, 160.0).whole_ticks(5), [0.0, 50.0, 100.0, 150.0]);
     }

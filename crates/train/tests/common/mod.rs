@@ -12,7 +12,7 @@ fn images(name: &str, count: usize, mut seed: u32) -> Dataset {
         (seed >> 24) as u8
     };
     let mut images = Vec::with_capacity(count * height * width);
-    let labels: Vec<u8> = (0..count).map(|index| (index % classes) as u8).collect();
+    let labels: Vec<u16> = (0..count).map(|index| (index % classes) as u16).collect();
     for &label in &labels {
         for position in 0..height * width {
             let bright = position % width / 2 == usize::from(label);
@@ -25,7 +25,7 @@ fn images(name: &str, count: usize, mut seed: u32) -> Dataset {
         height,
         width,
         classes,
-        images,
+        images: images.into(),
         labels,
         mean: vec![0.25],
         std: vec![0.25],
