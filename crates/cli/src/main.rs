@@ -47,6 +47,7 @@ enum Verb {
     Compare(cmd::compare::Args),
     Report(cmd::report::Args),
     Config(cmd::config::Args),
+    Data(cmd::data::Args),
 }
 
 fn main() -> ExitCode {
@@ -63,5 +64,6 @@ fn main() -> ExitCode {
         Some(Verb::Compare(args)) => cmd::compare::run(&args),
         Some(Verb::Report(args)) => cmd::report::run(&args),
         Some(Verb::Config(args)) => cmd::config::run(&args),
+        Some(Verb::Data(args)) => cmd::data::run(&args),
     })
 }

@@ -4,6 +4,7 @@ pub mod algorithms;
 pub mod bench;
 pub mod compare;
 pub mod config;
+pub mod data;
 pub mod demo;
 pub mod eval;
 pub mod export;
