@@ -10,6 +10,7 @@ use bidst_topology::{ChangeError, DistributionError, MaskError, Pattern, StartEr
 
 use crate::checkpoint::{Flaw, PassedOver};
 use crate::config::ConfigError;
+use crate::container::ContainerError;
 use crate::guard::Offence;
 use crate::import::StateProblem;
 use crate::metrics::SpikeRecord;
@@ -272,6 +273,9 @@ pub enum TrainError {
 /// What is wrong with a model file. Every variant means that nothing of the file was used.
 #[derive(Debug, thiserror::Error)]
 pub enum ModelFileError {
+    /// A folder, pipe or device.
+    #[error("not a regular file")]
+    NotAFile,
     /// More bytes than any model this program writes.
     #[error("{bytes} bytes are more than the limit of {limit}")]
     TooLarge {
@@ -282,7 +286,10 @@ pub enum ModelFileError {
     },
     /// Not a safetensors file.
     #[error("not a valid safetensors file: {0}")]
-    Container(#[from] safetensors::SafeTensorError),
+    Container(#[from] ContainerError),
+    /// Tensors that do not make up a safetensors file.
+    #[error("the tensors do not make up a safetensors file: {0}")]
+    Unwritable(#[from] safetensors::SafeTensorError),
     /// A safetensors file, but not one of ours.
     #[error("the metadata have no `bidst` entry: not a model written by `bidst train`")]
     NotOurs,

@@ -14,6 +14,7 @@ pub mod bench;
 pub mod checkpoint;
 pub mod compare;
 pub mod config;
+pub mod container;
 pub mod error;
 pub mod evaluate;
 pub mod export;

@@ -1,9 +1,11 @@
 //! Named vectors in a safetensors container, typed and checked.
+#![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::arithmetic_side_effects)]
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use safetensors::tensor::{Dtype, TensorView};
 
+use crate::container::{Container, Tensor};
 use crate::error::ModelFileError;
 
 /// Element types that we store, always little-endian.
@@ -70,8 +72,7 @@ pub(crate) const METADATA_KEY: &str = "bidst";
 
 /// Hands out the tensors of a container, each once.
 pub(crate) struct TensorReader<'a> {
-    tensors: SafeTensors<'a>,
-    left: BTreeSet<String>,
+    left: BTreeMap<String, Tensor<'a>>,
     /// The entry of the metadata that was asked for.
     pub metadata: String,
 }
@@ -85,44 +86,39 @@ impl<'a> TensorReader<'a> {
 
     /// Reads the header of any container; the metadata are the first entry of these that is there, or empty.
     pub fn foreign(bytes: &'a [u8], keys: &[&str]) -> Result<TensorReader<'a>, ModelFileError> {
-        let (_, header) = SafeTensors::read_metadata(bytes)?;
-        let entry = |key: &&str| header.metadata().as_ref().and_then(|entries| entries.get(*key)).cloned();
-        let metadata = keys.iter().find_map(entry).unwrap_or_default();
-        let tensors = SafeTensors::deserialize(bytes)?;
-        let left = tensors.names().into_iter().map(str::to_owned).collect();
-        Ok(TensorReader { tensors, left, metadata })
+        let Container { mut metadata, tensors } = Container::new(bytes)?;
+        let metadata = keys.iter().find_map(|key| metadata.remove(*key)).unwrap_or_default();
+        Ok(TensorReader { left: tensors, metadata })
     }
 
     /// Names of the tensors that have not been taken yet and start with `prefix`.
     pub fn names(&self, prefix: &str) -> Vec<String> {
-        self.left.iter().filter(|name| name.starts_with(prefix)).cloned().collect()
+        self.left.keys().filter(|name| name.starts_with(prefix)).cloned().collect()
     }
 
     /// Takes a tensor of any one-dimensional length.
     pub fn vector<T: Element>(&mut self, name: &str) -> Result<Vec<T>, ModelFileError> {
         let view = self.view::<T>(name)?;
-        match view.shape() {
-            [_] => Ok(T::read(view.data())),
-            found => Err(shape_error(name, found, &[view.data().len() / size_of::<T>()])),
+        match view.shape.as_slice() {
+            [_] => Ok(T::read(view.data)),
+            found => Err(shape_error(name, found, &[T::read(view.data).len()])),
         }
     }
 
     /// Takes a tensor of a given shape.
     pub fn shaped<T: Element>(&mut self, name: &str, shape: &[usize]) -> Result<Vec<T>, ModelFileError> {
         let view = self.view::<T>(name)?;
-        if view.shape() != shape {
-            return Err(shape_error(name, view.shape(), shape));
+        if view.shape != shape {
+            return Err(shape_error(name, &view.shape, shape));
         }
-        Ok(T::read(view.data()))
+        Ok(T::read(view.data))
     }
 
     /// Takes floats of a given shape, all of which must be finite.
     pub fn finite(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>, ModelFileError> {
         let values = self.shaped::<f32>(name, shape)?;
-        match values.iter().position(|value| !value.is_finite()) {
-            Some(position) => {
-                Err(ModelFileError::NotFinite { name: name.to_owned(), position, value: values[position] })
-            }
+        match values.iter().enumerate().find(|(_, value)| !value.is_finite()) {
+            Some((position, &value)) => Err(ModelFileError::NotFinite { name: name.to_owned(), position, value }),
             None => Ok(values),
         }
     }
@@ -130,30 +126,28 @@ impl<'a> TensorReader<'a> {
     /// Takes strictly ascending indices below `len`.
     pub fn indices(&mut self, name: &str, len: usize) -> Result<Vec<u32>, ModelFileError> {
         let indices = self.vector::<u32>(name)?;
-        let wrong = |&i: &usize| indices[i] as usize >= len || (i > 0 && indices[i - 1] >= indices[i]);
-        match (0..indices.len()).find(wrong) {
-            Some(position) => {
-                Err(ModelFileError::Index { name: name.to_owned(), position, value: indices[position], len })
+        let mut least = Some(0);
+        for (position, &value) in indices.iter().enumerate() {
+            if value as usize >= len || least.is_none_or(|least| value < least) {
+                return Err(ModelFileError::Index { name: name.to_owned(), position, value, len });
             }
-            None => Ok(indices),
+            least = value.checked_add(1);
         }
+        Ok(indices)
     }
 
     /// Fails if a tensor is left.
     pub fn finish(self) -> Result<(), ModelFileError> {
-        match self.left.into_iter().next() {
+        match self.left.into_keys().next() {
             Some(name) => Err(ModelFileError::Unexpected { name }),
             None => Ok(()),
         }
     }
 
-    fn view<T: Element>(&mut self, name: &str) -> Result<TensorView<'a>, ModelFileError> {
-        if !self.left.remove(name) {
-            return Err(ModelFileError::Missing { name: name.to_owned() });
-        }
-        let view = self.tensors.tensor(name)?;
-        if view.dtype() != T::DTYPE {
-            let found = format!("{:?}", view.dtype());
+    fn view<T: Element>(&mut self, name: &str) -> Result<Tensor<'a>, ModelFileError> {
+        let view = self.left.remove(name).ok_or_else(|| ModelFileError::Missing { name: name.to_owned() })?;
+        if view.dtype != T::DTYPE {
+            let found = format!("{:?}", view.dtype);
             return Err(ModelFileError::Type { name: name.to_owned(), found, expected: T::NAME });
         }
         Ok(view)

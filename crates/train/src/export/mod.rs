@@ -299,10 +299,14 @@ pub(crate) fn vector_lengths(graph: &Graph) -> Vec<(String, usize)> {
 
 /// Reads a file that is not larger than a model can be.
 pub(crate) fn read_limited(path: &Path) -> Result<Vec<u8>, TrainError> {
-    let bytes = fs::metadata(path).map_err(TrainError::io("read", path))?.len();
-    if bytes > MAX_BYTES {
-        let reason = ModelFileError::TooLarge { bytes, limit: MAX_BYTES };
-        return Err(TrainError::ModelFile { path: path.to_owned(), reason });
+    let wrong = |reason| Err(TrainError::ModelFile { path: path.to_owned(), reason });
+    // Looked at before it is opened: opening a pipe would wait for a writer.
+    let metadata = fs::metadata(path).map_err(TrainError::io("read", path))?;
+    if !metadata.is_file() {
+        return wrong(ModelFileError::NotAFile);
+    }
+    if metadata.len() > MAX_BYTES {
+        return wrong(ModelFileError::TooLarge { bytes: metadata.len(), limit: MAX_BYTES });
     }
     fs::read(path).map_err(TrainError::io("read", path))
 }
