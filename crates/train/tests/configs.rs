@@ -146,6 +146,22 @@ fn every_published_setting_on_cifar_has_its_protocol_and_its_sparsity() {
 }
 
 #[test]
+fn every_published_setting_on_imagenet_has_its_protocol_and_its_sparsity() {
+    for model in ["resnet34", "resnet50"] {
+        for level in [0.8, 0.9, 0.95] {
+            let config = published(&format!("imagenet-{model}"), &[&format!("sparsity.level={level}")]);
+            let Config { train, optim, .. } = &config;
+            assert_eq!((config.model.name.as_str(), config.model.width), (model, 1.0));
+            assert_eq!((train.epochs, train.batch_size, train.smoothing), (100, 256, 0.1));
+            assert_eq!((optim.lr, optim.weight_decay, optim.warmup_epochs), (0.1, 1e-4, 5.0));
+            assert_eq!((optim.schedule, &optim.milestones[..]), (Schedule::MultiStep, &[0.3, 0.7, 0.9][..]));
+            let totals = allocation(&config).totals();
+            assert!((totals.sparsified() - level).abs() < 1e-4, "{model}: {}", totals.sparsified());
+        }
+    }
+}
+
+#[test]
 fn the_other_protocols_of_the_literature_are_settings_on_the_same_recipe() {
     let grasp = ["train.batch_size=128", "optim.schedule=multistep", "optim.weight_decay=5e-4"];
     let config = published("cifar10-vgg19", &grasp);
@@ -159,7 +175,7 @@ fn every_published_recipe_builds_its_network_and_takes_a_step() {
     let published = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     let paper = recipes().into_iter().find(|path| path.ends_with("bidst-paper.toml")).unwrap();
     let files: Vec<PathBuf> = published.chain([paper]).collect();
-    assert!(files.len() >= 7, "{files:?}");
+    assert!(files.len() >= 9, "{files:?}");
     for file in files {
         // Random images of the size that the network usually gets: the files of the data set play no part.
         let config = Builder::new().file(&file).set("train.batch_size=2").set("run.threads=1").finish().unwrap();
