@@ -79,6 +79,11 @@ fn argument(key: &'static Key, flag: &'static str) -> Arg {
     }
 }
 
+/// [`help`] of the key of that name, for flags that are declared elsewhere.
+pub fn help_of(name: &str) -> String {
+    keys().find(|key| key.name == name).map(help).unwrap_or_default()
+}
+
 /// What the key means, and what there is to choose from.
 fn help(key: &Key) -> String {
     let mut help = key.meaning().replace('`', "");

@@ -8,7 +8,7 @@ use bidst_train::session::{Circumstances, Outcome};
 use bidst_train::trainer::{Event, Observer, Wish};
 use bidst_train::{Config, Session, TrainError};
 
-use super::settings::{GROUP, Settings};
+use super::settings::{GROUP, Settings, help_of};
 use crate::exit::{self, Interrupted, UsageError};
 use crate::progress::{Display, Mode};
 use crate::signals;
@@ -25,14 +25,11 @@ pub struct Args {
     /// Continue the interrupted run in this folder, bit for bit as if it had never stopped
     #[arg(long, value_name = "RUN", conflicts_with = GROUP)]
     resume: Option<PathBuf>,
-    /// Threads; 0 means one per core. The result is the same for any number
-    #[arg(long, short = 'j', value_name = "N")]
+    #[arg(long, short = 'j', value_name = "N", help = help_of("run.threads"))]
     threads: Option<usize>,
-    /// Memory that the run may take, such as 2GB; one that is predicted to take more does not start
-    #[arg(long, value_name = "SIZE")]
+    #[arg(long, value_name = "SIZE", help = help_of("run.max_memory"))]
     max_memory: Option<String>,
-    /// When the loss of a step stands out: warn, skip the step, or stop
-    #[arg(long, value_name = "ACTION")]
+    #[arg(long, value_name = "ACTION", help = help_of("train.on_spike"))]
     on_spike: Option<String>,
     /// How to show progress
     #[arg(long, value_enum, default_value = "auto")]
