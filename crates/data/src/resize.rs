@@ -4,8 +4,9 @@
 
 use crate::OpenOptions;
 use crate::dataset::Stored;
-use fast_image_resize::images::{Image, ImageRef};
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use fast_image_resize::images::{TypedImage, TypedImageRef};
+use fast_image_resize::pixels::U8;
+use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
 
 /// The longer side of an image that is kept, in shorter sides; the centre of a longer one is.
 const MAX_ASPECT: usize = 8;
@@ -101,10 +102,10 @@ pub(crate) fn region(image: &Stored<'_>, region: Region, height: usize, width: u
     let mut resizer = Resizer::new();
     let planes = image.pixels.chunks_exact((image.height * image.width).max(1));
     planes.zip(out.chunks_exact_mut((height * width).max(1))).all(|(plane, out)| {
-        let from = ImageRef::new(image.width as u32, image.height as u32, plane, PixelType::U8);
-        let to = Image::from_slice_u8(width as u32, height as u32, out, PixelType::U8);
+        let from = TypedImageRef::<U8>::from_buffer(image.width as u32, image.height as u32, plane);
+        let to = TypedImage::<U8>::from_buffer(width as u32, height as u32, out);
         match (from, to) {
-            (Ok(from), Ok(mut to)) => resizer.resize(&from, &mut to, &options).is_ok(),
+            (Ok(from), Ok(mut to)) => resizer.resize_typed(&from, &mut to, &options).is_ok(),
             _ => false,
         }
     })
