@@ -100,7 +100,10 @@ fn training_goes_on_past_as_much_damage_as_allowed() {
     let train = |skip: &str| {
         let skip = format!("data.skip_bad={skip}");
         let arguments = ["train", "--dataset", "cifar100", "--data-dir", "data", "--epochs", "1", "--width", "0.25"];
-        run_in(folder.path(), &[&arguments[..], &["--batch-size", "31", "--progress", "none", "--set", &skip]].concat())
+        run_in(
+            folder.path(),
+            &[&arguments[..], &["--batch-size", "31", "--progress", "plain", "--set", &skip]].concat(),
+        )
     };
     let (code, _, error) = train("0");
     assert!(code == 4 && error.contains("record 0: fine label 100"), "{code} {error}");

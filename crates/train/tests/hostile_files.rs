@@ -142,7 +142,7 @@ files! {
     /// A network that is not in the zoo.
     an_unknown_network: "model/network.safetensors", changed(|d| d.about["model"] = "perceptron-9000".into()), as_model, "the network cannot be built";
     /// A sparse weight of another shape.
-    a_sparse_shape_that_lies: "model/sparse-shape.safetensors", changed(|d| for (_, shape) in d.about["sparse"].as_object_mut().unwrap() { *shape = json!([1 << 40, 1 << 40]); }), as_model, "has shape [1099511627776, 1099511627776]";
+    a_sparse_shape_that_lies: "model/sparse-shape.safetensors", changed(|d| for (_, shape) in d.about["sparse"].as_object_mut().unwrap() { *shape = json!([1u64 << 40, 1u64 << 40]); }), as_model, "has shape [1099511627776, 1099511627776]";
     /// Indices that go down.
     indices_that_go_down: "model/indices.safetensors", changed(|d| d.tensor(".indices").3[..4].copy_from_slice(&6u32.to_le_bytes())), as_model, "is not ascending or not below";
     /// An index outside the tensor.

@@ -203,7 +203,7 @@ mod tests {
 
     fn decision(nnz: usize, density: f64, swapped: usize) -> DecisionRecord {
         serde_json::from_value(serde_json::json!({
-            "step": 300, "layer": "fc.weight", "nnz": nnz, "density": density, "dropped": swapped, "grown": swapped,
+            "step": 300, "decisions": 1, "layer": "fc.weight", "nnz": nnz, "density": density, "dropped": swapped, "grown": swapped,
             "reset": 0, "iou": 1.0, "itop": 0.1, "inspected": 0.1, "dead_outputs": 0, "dead_inputs": 0,
         }))
         .unwrap()

@@ -64,7 +64,16 @@ impl Builder {
         let first = faulty.first().map_or(text.len(), |&line| lines.start(line));
         // What stands above the first mistake is checked too.
         let sound = &text[..first];
-        let (Ok(spanned), Ok(table)) = (DeTable::parse(sound), toml::from_str::<Table>(sound)) else { return self };
+        let both = DeTable::parse(sound).and_then(|spanned| Ok((spanned, toml::from_str::<Table>(sound)?)));
+        let (spanned, table) = match both {
+            Ok(both) => both,
+            Err(error) => {
+                // Such as a number that no type holds.
+                self.problems.push(Problem::new(Some(at(place(&error))), "", error.message().to_owned()));
+                self.partial = true;
+                return self;
+            }
+        };
         let mut origins = BTreeMap::new();
         collect_origins(spanned.get_ref(), "", &at, &mut origins);
         self.layer(table, origins)

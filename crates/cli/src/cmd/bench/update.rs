@@ -69,11 +69,10 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         "select",
         "apply",
         "rebuild",
-        "itself",
-        "decision",
+        "sum",
+        "extra",
         "next",
-        "steps",
-        "overhead",
+        "all",
     ];
     let lines: Vec<_> = [cells(names)].into_iter().chain(rows().map(|(name, cost)| text_row(name, cost))).collect();
     line(table(&lines))?;
@@ -84,11 +83,11 @@ const LEGEND: &str = "\
 every     steps from one decision to the next
 moved     weights that a decision replaced
 between   extra of a step between decisions; probed: share of those with gradients at zeros
-select    scores and selection; apply: patterns, values and momentum; rebuild: the kernels' index streams, in the next step
-itself    the sum of these three (all on the wall)
-decision  extra of the whole step of a decision; next: extra of the step after it
-steps     decision and next, in steps of a static pattern
-overhead  all extra, averaged over all steps, of a static step";
+select    scores and selection; apply: patterns, values and momentum
+rebuild   the kernels' index streams, in the next step
+sum       of these three, all on the wall: the decision itself
+extra     of the whole step of a decision, gradients at zeros included; next: of the step after it
+all       extra of all steps, on average, of a static step";
 
 /// What times are taken by.
 #[derive(Clone, Copy)]
@@ -146,7 +145,6 @@ fn text_row(name: &str, cost: &UpdateCost) -> Vec<String> {
         or_dash(cost.itself_s()),
         or_dash(cost.decision_s),
         or_dash(cost.after_s),
-        format!("{:.2}", cost.of_a_decision_s() / cost.static_s),
         percent(cost.per_step_s() / cost.static_s),
     ]
 }
