@@ -59,7 +59,7 @@ impl BitSet {
     /// Adds every position below `limit`.
     pub(crate) fn insert_below(&mut self, limit: usize) {
         self.words[..limit / 64].fill(u64::MAX);
-        if limit % 64 > 0 {
+        if !limit.is_multiple_of(64) {
             self.words[limit / 64] |= (1 << (limit % 64)) - 1;
         }
     }
