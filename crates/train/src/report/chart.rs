@@ -6,6 +6,8 @@ use super::theme::SERIES;
 
 /// Width of a panel: what a narrow telephone shows without shrinking it.
 pub const WIDTH: f64 = 376.0;
+/// Room between panels.
+pub const GAP: f64 = 16.0;
 /// Room at the sides of a panel.
 pub const MARGIN: f64 = 16.0;
 /// Room between the sides.

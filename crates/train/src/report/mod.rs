@@ -3,8 +3,8 @@
 //! Everything is read from run folders, so a report can be made at any time, also of a run that is still under way. A file
 //! that is missing or damaged costs the panels that need it, which then say so.
 //!
-//! A panel is a drawing ([`svg::Canvas`]) of fixed width whose labels are laid out by the widths of the embedded font. The page
-//! puts the panels into columns by style sheet, the picture by [`picture::lay_out`].
+//! A panel is a drawing (`svg::Canvas`) of fixed width whose labels are laid out by the widths of the embedded font. The page
+//! puts the panels into columns by style sheet, the picture by `picture::lay_out`.
 
 mod cells;
 mod chart;
@@ -94,7 +94,7 @@ fn one(run: &Records, twin: Option<&Records>) -> Content {
             let width = if config.model.width == 1.0 { String::new() } else { format!(" ×{}", config.model.width) };
             let sparsity = match config.sparsity.level {
                 0.0 => String::new(),
-                level => format!(" at {} {}", scale::level(level), config.sparsity.distribution),
+                level => format!(", {} sparse ({})", scale::level(level), config.sparsity.distribution),
             };
             format!("{}{width} on {} · {}{sparsity}", config.model.name, config.data.name, config.algorithm.name)
         },

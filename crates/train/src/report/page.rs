@@ -19,7 +19,7 @@ h1{font-size:24px;line-height:1.25;margin:0 0 4px;overflow-wrap:anywhere}\
 h2{font-size:15px;margin:0 0 2px}\
 p{margin:0 0 4px;color:var(--muted);overflow-wrap:anywhere}\
 svg{display:block;width:100%;height:auto}\
-svg text{font-family:Inter,system-ui,sans-serif}\
+svg text{font-family:Inter,system-ui,sans-serif;text-rendering:geometricPrecision}\
 .card,.tile{background:var(--card);border:1px solid var(--edge);border-radius:8px}\
 .tiles{display:flex;flex-wrap:wrap;gap:12px;margin:16px 0}\
 .tile{flex:1 1 150px;padding:10px 14px}\

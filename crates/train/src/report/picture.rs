@@ -5,15 +5,13 @@ use std::sync::{Arc, OnceLock};
 use resvg::tiny_skia::{Pixmap, Transform};
 use resvg::usvg::{Options, Tree, fontdb};
 
-use super::chart::WIDTH;
+use super::chart::{GAP, WIDTH};
 use super::font;
 use super::panels::{Panel, Tile};
 use super::svg::{Anchor, Canvas, FIGURE, HEADING, LABEL, NOTE};
 use super::theme;
 use super::{Content, Table};
 
-/// Room between panels.
-const GAP: f64 = 16.0;
 /// Room around everything.
 const EDGE: f64 = 24.0;
 /// Columns of panels.
@@ -22,7 +20,7 @@ const COLUMNS: f64 = 3.0;
 const PAGE: f64 = 2.0 * EDGE + COLUMNS * WIDTH + (COLUMNS - 1.0) * GAP;
 /// Pixels of the picture for a unit of the drawing: sharp on fine screens.
 const SCALE: f32 = 2.0;
-/// Height beyond which a picture is cut: 16 Mpixel are still opened by everything.
+/// Height beyond which tables are left to the page, and a picture is cut.
 const MAX_HEIGHT: f64 = 5_000.0;
 /// Height of a tile.
 const TILE: f64 = 88.0;
@@ -49,6 +47,9 @@ pub fn lay_out(content: &Content) -> Canvas {
         bottom = f64::max(bottom, stack(&mut body, x, y, column));
     }
     for shown in &content.tables {
+        if bottom + table_height(shown) > MAX_HEIGHT {
+            break;
+        }
         bottom = table(&mut body, bottom, shown);
     }
     let height = (bottom - GAP + EDGE).min(MAX_HEIGHT);
@@ -83,17 +84,24 @@ fn tiles(body: &mut Canvas, y: f64, tiles: &[Tile]) {
     }
 }
 
+/// Height of a row of a table.
+const ROW: f64 = 19.0;
+/// Rows of a table beyond which the rest is left to the page.
+const MAX_ROWS: usize = 60;
+
+fn table_height(table: &Table) -> f64 {
+    44.0 + ROW * table.rows.len().min(MAX_ROWS + 1) as f64
+}
+
 /// A table over the whole width, with as many columns as fit; returns where it ends.
 fn table(body: &mut Canvas, y: f64, table: &Table) -> f64 {
-    const ROW: f64 = 19.0;
-    const MAX_ROWS: usize = 60;
     const LONGEST: f64 = 240.0;
     let rows = &table.rows[..table.rows.len().min(MAX_ROWS + 1)];
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| {
         rows.iter().filter_map(|row| row.get(column)).map(|cell| LABEL.width(cell)).fold(0.0, f64::max).min(LONGEST)
     };
-    let height = 44.0 + ROW * rows.len() as f64;
+    let height = table_height(table);
     let inner = PAGE - 2.0 * EDGE;
     body.rect([EDGE, y, inner, height], "plate", 8.0);
     body.text(EDGE + 16.0, y + 27.0, Anchor::Start, super::svg::TITLE, table.heading);

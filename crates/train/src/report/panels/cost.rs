@@ -4,12 +4,15 @@ use super::super::chart::{Bar, INNER, Ink, Key, MARGIN, Mark, WIDTH, bars, empty
 use super::super::records::{Epoch, EpochTiming, Records, StepTiming};
 use super::super::scale::{self, Format, Scale};
 use super::super::svg::{Anchor, Canvas, LABEL, VALUE};
-use super::super::theme::{BLUE, GREEN};
+use super::super::theme::BLUE;
 use super::{Panel, twin_name};
 use crate::inventory::Bytes;
 
-/// Milliseconds of a step, by what they go into.
-const PHASES: [(&str, fn(&Phases) -> f64); 6] = [
+/// What time goes into, and how much of it.
+type Phase = (&'static str, fn(&Phases) -> f64);
+
+/// What the time of a step goes into.
+const PHASES: [Phase; 6] = [
     ("load", |phases| phases.load),
     ("forward", |phases| phases.forward),
     ("backward", |phases| phases.backward),
@@ -68,7 +71,7 @@ pub fn step(run: &Records, twin: Option<&Records>) -> Panel {
         Some((name, other)) => note.push_str(&format!("; {name}: {}.", scale::seconds(other.total))),
         None => note.push('.'),
     }
-    let row = |(name, value): (&str, fn(&Phases) -> f64)| Bar {
+    let row = |(name, value): Phase| Bar {
         name: name.to_owned(),
         value: value(&phases),
         text: share(value(&phases), phases.total),
@@ -87,8 +90,11 @@ fn share(seconds: f64, total: f64) -> String {
     format!("{} · {:.1}%", scale::seconds(seconds), 100.0 * seconds / total.max(1e-12))
 }
 
+/// What bytes are for, and how many.
+type Purpose = (&'static str, fn(&Bytes) -> usize);
+
 /// What the bytes are for.
-const PURPOSES: [(&str, fn(&Bytes) -> usize); 8] = [
+const PURPOSES: [Purpose; 8] = [
     ("weights", |bytes| bytes.weights),
     ("gradients", |bytes| bytes.gradients),
     ("momentum", |bytes| bytes.momentum),
@@ -120,24 +126,24 @@ pub fn bytes(run: &Records) -> Panel {
 
 fn dumbbells(canvas: &mut Canvas, y: f64, held: &Bytes, dense: &Bytes) -> f64 {
     const HEIGHT: f64 = 20.0;
-    let text = |&(_, of): &(&str, fn(&Bytes) -> usize)| match (of(held), of(dense)) {
-        (0, 0) => "none".to_owned(),
+    let purposes: Vec<Purpose> = PURPOSES.into_iter().filter(|(_, of)| of(held) + of(dense) > 0).collect();
+    let text = |&(_, of): &Purpose| match (of(held), of(dense)) {
         (held, 0) => scale::bytes(held as f64),
         (held, dense) if held == dense => scale::bytes(held as f64),
         (held, dense) => format!("{} of {}", scale::bytes(held as f64), scale::bytes(dense as f64)),
     };
-    let texts: Vec<String> = PURPOSES.iter().map(text).collect();
+    let texts: Vec<String> = purposes.iter().map(text).collect();
     let room = |texts: &[&str]| texts.iter().map(|text| VALUE.width(text)).fold(0.0, f64::max);
-    let left = MARGIN + room(&PURPOSES.map(|(name, _)| name)) + 14.0;
+    let left = MARGIN + room(&purposes.iter().map(|(name, _)| *name).collect::<Vec<_>>()) + 14.0;
     let right = WIDTH - MARGIN - room(&texts.iter().map(String::as_str).collect::<Vec<_>>()) - 14.0;
-    let sizes = PURPOSES.iter().flat_map(|(_, of)| [of(held) as f64, of(dense) as f64]);
+    let sizes = purposes.iter().flat_map(|(_, of)| [of(held) as f64, of(dense) as f64]);
     let x = Scale::log(sizes).between(left, right.max(left + 0.2 * INNER));
-    let bottom = y + HEIGHT * PURPOSES.len() as f64 + 6.0;
+    let bottom = y + HEIGHT * purposes.len() as f64 + 6.0;
     let ticks = x.ticks(4);
     for &tick in &ticks {
         canvas.line((x.at(tick), y + 4.0), (x.at(tick), bottom), "grid");
     }
-    for (at, ((name, of), text)) in PURPOSES.iter().zip(&texts).enumerate() {
+    for (at, ((name, of), text)) in purposes.iter().zip(&texts).enumerate() {
         let middle = y + HEIGHT * (at as f64 + 0.5) + 4.0;
         canvas.text(left - 14.0, middle + 4.0, Anchor::End, LABEL, name);
         canvas.text(WIDTH - MARGIN, middle + 4.0, Anchor::End, VALUE, text);
@@ -147,8 +153,7 @@ fn dumbbells(canvas: &mut Canvas, y: f64, held: &Bytes, dense: &Bytes) -> f64 {
             canvas.path(&[own, other], &Ink::Twin.stroke(), 1.5, false);
         }
         other.iter().for_each(|&other| canvas.dot(other, 4.5, &Ink::Twin.fill()));
-        own.iter()
-            .for_each(|&own| canvas.dot(own, 4.5, &Ink::Series(if of(dense) == 0 { GREEN } else { BLUE }).fill()));
+        own.iter().for_each(|&own| canvas.dot(own, 4.5, &Ink::Series(BLUE).fill()));
     }
     x_labels(canvas, bottom + 14.0, x, &ticks, &Format::Bytes.labels(&ticks));
     bottom + 26.0

@@ -89,6 +89,9 @@ fn rows(run: &Records) -> Vec<Row> {
     run.kernels.iter().map(row).collect()
 }
 
+/// Forward or backward: the kernel of a layer, and how many times faster the sparse one is.
+type Side = (&'static str, fn(&Choice) -> (Kernel, Option<f64>));
+
 /// Kernels of every layer, and how much faster the sparse ones are where that was measured.
 pub fn kernels(run: &Records) -> Panel {
     let title = "Kernels per layer";
@@ -107,7 +110,7 @@ pub fn kernels(run: &Records) -> Panel {
     let (mut canvas, y) = heading(title, note);
     let left = MARGIN + NAME + 10.0;
     let cell = (WIDTH - MARGIN - left - 8.0) / 2.0;
-    let columns: [(&str, fn(&Choice) -> (Kernel, Option<f64>)); 2] = [
+    let columns: [Side; 2] = [
         ("forward", |choice| {
             let measured = choice.measured.map(|times| times.forward_dense_ms / times.forward_sparse_ms);
             (choice.forward, measured)

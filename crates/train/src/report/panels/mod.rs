@@ -1,4 +1,5 @@
-//! The panels of one run, in three columns: how it learned and what it cost; how its mask moved; what its layers are.
+//! The panels of one run, in three columns: how it learned and where its time went; how its mask moved; what its
+//! layers are. The panel of its memory stands where there is most room.
 
 mod cost;
 mod layers;
@@ -6,6 +7,7 @@ mod learning;
 mod mask;
 mod tiles;
 
+use super::chart::GAP;
 use super::records::Records;
 use super::svg::Canvas;
 
@@ -29,14 +31,19 @@ impl Panel {
 
 /// The columns of the report of `run`, beside its twin if it has one.
 pub fn columns(run: &Records, twin: Option<&Records>) -> Vec<Vec<Panel>> {
-    vec![
-        vec![learning::accuracy(run, twin), learning::loss(run, twin), cost::step(run, twin), cost::bytes(run)],
+    let mut columns = vec![
+        vec![learning::accuracy(run, twin), learning::loss(run, twin), cost::step(run, twin)],
         vec![mask::overlap(run), mask::swaps(run), mask::shares(run)],
         vec![layers::density(run), layers::kernels(run)],
-    ]
+    ];
+    let height = |column: &Vec<Panel>| column.iter().map(|panel| panel.canvas.height() + GAP).sum::<f64>();
+    if let Some(shortest) = columns.iter_mut().min_by(|a, b| height(a).total_cmp(&height(b))) {
+        shortest.push(cost::bytes(run));
+    }
+    columns
 }
 
-/// `static twin`, as legends call it.
+/// What legends call the twin.
 fn twin_name(twin: &Records) -> String {
     twin.config.as_ref().map_or_else(|| "baseline".to_owned(), |config| config.algorithm.name.clone())
 }
