@@ -11,9 +11,13 @@
 //! of a loss near 1 leaves up to 1e-8 in a difference over 2e-6. Batch normalisation has an epsilon of 1e-3, as 1e-5 would
 //! multiply rounding by 316 behind every filter without weights.
 
+#[path = "../../kernels/tests/common/splitmix.rs"]
+mod splitmix;
+
 use bidst_engine::oracle::{Oracle, OracleGradients};
 use bidst_kernels::reference::{PoolShape, Window, max_pool_forward, softmax_cross_entropy_forward};
 use bidst_model::{ConvOptions, Graph, GraphBuilder, NodeId, Op, Shape};
+use splitmix::SplitMix64;
 
 const STEP: f64 = 1e-6;
 const TOLERANCE: f64 = 1e-6;
@@ -22,16 +26,12 @@ const SMOOTHING: f64 = 0.1;
 const COUNT: usize = 3;
 const SAMPLES: usize = 16;
 
-/// SplitMix64 (Steele et al., 2014), as uniform numbers between -1 and 1.
-struct Numbers(u64);
+/// Uniform numbers between -1 and 1.
+struct Numbers(SplitMix64);
 
 impl Numbers {
     fn next(&mut self) -> f64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 52) as f64 - 1.0
+        2.0 * self.0.uniform() - 1.0
     }
 }
 
@@ -264,7 +264,7 @@ fn check_tensor(
 }
 
 fn check(graph: &Graph, density: f64, seed: u64) {
-    let mut numbers = Numbers(seed);
+    let mut numbers = Numbers(SplitMix64(seed));
     let patterns = patterns(graph, density, &mut numbers);
     let mut sparse = Oracle::new(graph, &patterns);
     randomize(&mut sparse, density, &mut numbers);
@@ -326,7 +326,7 @@ fn a_grouped_network_matches_differences_at_every_density() {
 #[test]
 fn gradients_at_zeros_are_those_of_the_dense_network() {
     let graph = residual();
-    let mut numbers = Numbers(9);
+    let mut numbers = Numbers(SplitMix64(9));
     let patterns = patterns(&graph, 0.1, &mut numbers);
     let mut sparse = Oracle::<f64>::new(&graph, &patterns);
     randomize(&mut sparse, 0.1, &mut numbers);
@@ -367,7 +367,7 @@ fn parameters_are_named_in_node_order() {
 #[test]
 fn evaluation_uses_and_keeps_the_running_statistics() {
     let graph = residual();
-    let mut numbers = Numbers(3);
+    let mut numbers = Numbers(SplitMix64(3));
     let mut oracle = Oracle::<f64>::new(&graph, &vec![None; graph.weights().len()]);
     randomize(&mut oracle, 1.0, &mut numbers);
     let images: Vec<f64> = (0..4 * graph.input_shape().len()).map(|_| numbers.next()).collect();

@@ -5,21 +5,21 @@
 //! largest of the analytic value, the numeric value and the root mean square of the gradient tensor: a value that nearly
 //! cancels is measured against its neighbours, not against rounding.
 
+#[path = "common/splitmix.rs"]
+mod splitmix;
+
 use bidst_kernels::reference::*;
+use splitmix::SplitMix64;
 
 const STEP: f64 = 1e-6;
 const TOLERANCE: f64 = 1e-6;
 
-/// SplitMix64 (Steele et al., 2014), as uniform numbers.
-struct Numbers(u64);
+/// Random inputs.
+struct Numbers(SplitMix64);
 
 impl Numbers {
     fn next(&mut self) -> f64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 53) as f64
+        self.0.uniform()
     }
 
     /// `len` numbers between -2 and 2.
@@ -82,7 +82,7 @@ fn windows() -> Vec<Window> {
 
 #[test]
 fn convolution_matches_differences() {
-    let mut numbers = Numbers(1);
+    let mut numbers = Numbers(SplitMix64(1));
     for window in windows() {
         for (count, in_channels, out_channels, groups) in [(1, 1, 1, 1), (1, 3, 2, 1), (3, 2, 4, 2), (2, 3, 6, 3)] {
             for input in [[5, 4], [7, 7], [5, 3]] {
@@ -103,7 +103,7 @@ fn convolution_matches_differences() {
 
 #[test]
 fn batch_normalization_matches_differences() {
-    let mut numbers = Numbers(2);
+    let mut numbers = Numbers(SplitMix64(2));
     let epsilon = 1e-5;
     for (count, channels, pixels) in [(1, 1, 6), (4, 3, 1), (2, 2, 9), (3, 5, 4)] {
         let shape = BatchNormShape { count, channels, pixels };
@@ -125,7 +125,7 @@ fn batch_normalization_matches_differences() {
 
 #[test]
 fn pointwise_operations_match_differences() {
-    let mut numbers = Numbers(3);
+    let mut numbers = Numbers(SplitMix64(3));
     for len in [1, 2, 37] {
         let x = numbers.vector_away_from(len, &[0.0, 1.5]);
         let dy = numbers.vector(len);
@@ -141,7 +141,7 @@ fn pointwise_operations_match_differences() {
 
 #[test]
 fn rectified_outputs_serve_as_inputs_of_the_backward_pass() {
-    let mut numbers = Numbers(4);
+    let mut numbers = Numbers(SplitMix64(4));
     let (x, dy) = (numbers.vector(50), numbers.vector(50));
     assert_eq!(relu_backward(&relu_forward(&x), &dy), relu_backward(&x, &dy));
     let y = clip_forward(&x, 1.5);
@@ -158,7 +158,7 @@ fn pools() -> impl Iterator<Item = PoolShape> {
 
 #[test]
 fn pools_match_differences() {
-    let mut numbers = Numbers(5);
+    let mut numbers = Numbers(SplitMix64(5));
     for shape in pools() {
         let x = numbers.distinct(shape.input_len());
         let dy = numbers.vector(shape.output_len());
@@ -178,7 +178,7 @@ fn pools_match_differences() {
 
 #[test]
 fn gemm_matches_differences() {
-    let mut numbers = Numbers(6);
+    let mut numbers = Numbers(SplitMix64(6));
     for (count, in_features, out_features) in [(1, 1, 1), (1, 7, 3), (4, 5, 6)] {
         let shape = GemmShape { count, in_features, out_features };
         let x = numbers.vector(count * in_features);
@@ -195,7 +195,7 @@ fn gemm_matches_differences() {
 
 #[test]
 fn cross_entropy_matches_differences() {
-    let mut numbers = Numbers(7);
+    let mut numbers = Numbers(SplitMix64(7));
     for (count, classes) in [(1, 2), (1, 10), (5, 7)] {
         for smoothing in [0.0, 0.1] {
             let logits = numbers.vector(count * classes);
@@ -263,7 +263,7 @@ fn a_uniform_guess_costs_the_logarithm_of_the_classes() {
 
 #[test]
 fn single_precision_agrees_with_double() {
-    let mut numbers = Numbers(8);
+    let mut numbers = Numbers(SplitMix64(8));
     let shape = ConvShape {
         count: 2,
         in_channels: 3,

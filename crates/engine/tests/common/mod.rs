@@ -2,23 +2,16 @@
 #![allow(dead_code)]
 
 pub mod graphs;
+#[path = "../../../kernels/tests/common/splitmix.rs"]
+mod splitmix;
 
 use bidst_engine::oracle::{Oracle, OracleGradients};
 use bidst_engine::{InstructionSet, Network, Options, ProbeRequest, Storage};
 use bidst_model::Graph;
-
 /// A small generator, so that every case is the same everywhere.
-pub struct Random(pub u64);
+pub use splitmix::SplitMix64 as Random;
 
 impl Random {
-    pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
-
     /// Uniform in -1 .. 1.
     pub fn value(&mut self) -> f32 {
         (self.next() >> 40) as f32 / (1u64 << 23) as f32 - 1.0

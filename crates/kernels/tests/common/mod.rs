@@ -5,6 +5,7 @@ mod exact;
 mod gradient;
 mod kernels;
 mod recipe;
+mod splitmix;
 mod tensor;
 
 pub use convolution::Convolution;
@@ -12,35 +13,29 @@ pub use exact::{Agreement, Exact, agree};
 pub use gradient::Gradient;
 pub use kernels::{Backward, Forward};
 pub use recipe::Recipe;
+pub use splitmix::SplitMix64;
 pub use tensor::{Tensor, images_of, junk, masks, poison, spare_lanes_are_zero};
 
 use bidst_kernels::{LANES, Lane, Plane, Storage, tiles};
 
-/// SplitMix64 (Steele et al., 2014).
-pub struct Numbers(u64);
+/// Random numbers, and cases made of them.
+pub struct Numbers(SplitMix64);
 
 impl Numbers {
     /// The numbers of one case of one kernel.
     pub fn new(kernel: &str, case: usize) -> Numbers {
-        Numbers(kernel.bytes().fold(case as u64, |seed, byte| seed.rotate_left(5) ^ u64::from(byte)))
-    }
-
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        let seed = kernel.bytes().fold(case as u64, |seed, byte| seed.rotate_left(5) ^ u64::from(byte));
+        Numbers(SplitMix64(seed))
     }
 
     /// Between 0 and 1.
     pub fn uniform(&mut self) -> f64 {
-        (self.next() >> 11) as f64 / (1u64 << 53) as f64
+        self.0.uniform()
     }
 
     /// From `low` to `high`, both included.
     pub fn between(&mut self, low: usize, high: usize) -> usize {
-        low + (self.next() % (high - low + 1) as u64) as usize
+        low + (self.0.next() % (high - low + 1) as u64) as usize
     }
 
     /// True in one of `n` cases.
