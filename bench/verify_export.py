@@ -7,7 +7,7 @@
 Needs onnx, onnxruntime, torch, torchvision, numpy and safetensors.
 
 * Every network of the zoo, narrow and briefly trained on random images, gives logits for 256 other ones that differ from
-  those of bidst by less than 1e-4, in onnxruntime (dense and sparse file) and in PyTorch.
+  those of bidst by less than 1e-4 (and 1e-4 of the largest logit), in onnxruntime (dense and sparse file) and in PyTorch.
 * A run of the demo (or `--run`, of a model on fashion-mini) has the same accuracy and loss there on all test images.
 * States of torchvision's ResNets come in with `bidst import`, give the same logits, and go back as they were.
 """
@@ -87,9 +87,10 @@ def answers(pixels):
 
 def compare(title, found, expected):
     differences = {name: float(np.abs(logits - expected).max()) for name, logits in found.items()}
+    largest = np.abs(expected).max()
     shown = ", ".join(f"{name} {difference:.1e}" for name, difference in differences.items())
-    print(f"{title}, logits up to {np.abs(expected).max():.1f}: {shown}", flush=True)
-    assert max(differences.values()) < TOLERANCE, "the answers differ"
+    print(f"{title}, logits up to {largest:.2g}: {shown}", flush=True)
+    assert max(differences.values()) < TOLERANCE * min(1, largest), "the answers differ"
 
 
 def random_cifar():
@@ -118,7 +119,8 @@ def fashion_mini():
     """Pixels and labels of the built-in test images."""
     folder = os.path.join(ROOT, "crates", "data", "assets", "fashion-mini")
     read = lambda name, skip: np.frombuffer(gzip.open(os.path.join(folder, name)).read(), np.uint8, offset=skip)
-    return read("t10k-images-idx3-ubyte.gz", 16).reshape(-1, 1, 28, 28), read("t10k-labels-idx1-ubyte.gz", 8)
+    images, labels = read("t10k-images-idx3-ubyte.gz", 16), read("t10k-labels-idx1-ubyte.gz", 8)
+    return images.reshape(-1, 1, 28, 28).copy(), labels
 
 
 def check_accuracy(run):

@@ -20,7 +20,8 @@ pub fn model(name: &str, width: f64, input: [usize; 3]) -> ModelFile {
     let mut weights = Vec::new();
     for (key, spec) in graph.weights().into_iter().enumerate() {
         let (len, fan_in) = (spec.len(), spec.fan_in());
-        let indices = (key % 2 == 1).then(|| (0..len as u32).filter(|&p| at(99 + key as u64, p.into()) % 4 == 0));
+        let indices =
+            (key % 2 == 1).then(|| (0..len as u32).filter(|&p| at(99 + key as u64, p.into()).is_multiple_of(4)));
         let indices: Option<Vec<u32>> = indices.map(Iterator::collect);
         let count = indices.as_ref().map_or(len, Vec::len);
         let scale = (6.0 / (fan_in * count) as f32 * len as f32).sqrt();
