@@ -4,54 +4,16 @@
 #![allow(missing_docs)]
 
 mod draft;
+#[path = "../../../tests/hostile/mod.rs"]
+mod hostile;
 
 use bidst_train::config::Builder;
 use bidst_train::export::ModelFile;
 use draft::{Draft, draft};
+use hostile::refused;
 use safetensors::tensor::Dtype;
 use serde_json::json;
-use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
-use std::alloc::System;
-use std::fs;
 use std::path::Path;
-use std::sync::mpsc::channel;
-use std::sync::{Mutex, PoisonError};
-use std::thread;
-use std::time::Duration;
-
-#[global_allocator]
-static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
-
-/// One at a time: the allocator counts for the whole process.
-static ALONE: Mutex<()> = Mutex::new(());
-
-type Reader = fn(&[u8]) -> Result<(), String>;
-
-/// Reads `tests/hostile/FILE`; the refusal must contain `fragment`.
-fn refused(file: &str, make: impl FnOnce() -> Vec<u8>, read: Reader, fragment: &str) {
-    let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/hostile").join(file);
-    if std::env::var_os("BIDST_MAKE_HOSTILE").is_some() && !path.exists() {
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(&path, make()).unwrap();
-    }
-    let bytes = fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    assert!(bytes.len() < 16 << 10, "{file} has {} bytes", bytes.len());
-    let most = 2 * bytes.len() + (1 << 20);
-    let (sender, receiver) = channel();
-    thread::spawn(move || {
-        let region = Region::new(ALLOCATOR);
-        let result = read(&bytes);
-        let _ = sender.send((result, region.change().bytes_allocated));
-    });
-    // Long enough for a machine that is busy with other things: a hang never ends.
-    let (result, allocated) = receiver.recv_timeout(Duration::from_secs(60)).expect("a panic or a hang");
-    drop(alone);
-    let message = result.expect_err("a hostile file was accepted");
-    assert!(message.contains(fragment), "{file}: `{fragment}` not in: {message}");
-    assert!(!message.chars().any(|c| c.is_control() && c != '\n'), "{message:?}");
-    assert!(allocated <= most, "{file}: {allocated} bytes were allocated, {most} are allowed");
-}
 
 fn as_model(bytes: &[u8]) -> Result<(), String> {
     ModelFile::from_bytes(bytes).map(drop).map_err(|error| error.to_string())
