@@ -94,3 +94,24 @@ fn every_command_of_the_guide_works() {
 fn every_command_of_the_page_about_configurations_works() {
     assert_commands_work("docs/config.md", 5);
 }
+
+#[test]
+fn every_link_between_pages_leads_somewhere() {
+    let mut pages: Vec<PathBuf> =
+        ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"].map(|page| root().join(page)).into();
+    for folder in ["docs", "docs/algorithms", "bench", "bench/results"] {
+        let files = fs::read_dir(root().join(folder)).unwrap().map(|entry| entry.unwrap().path());
+        pages.extend(files.filter(|path| path.extension().is_some_and(|extension| extension == "md")));
+    }
+    let mut links = 0;
+    for page in pages {
+        let text = fs::read_to_string(&page).unwrap();
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next()) {
+            if !link.is_empty() && !link.contains("://") && !link.contains([' ', '\n']) {
+                assert!(page.with_file_name(link).exists(), "{}: {link}", page.display());
+                links += 1;
+            }
+        }
+    }
+    assert!(links > 20, "{links}");
+}
