@@ -12,12 +12,14 @@
 
 mod backward;
 mod dense;
+mod epilogue;
 mod forward;
 mod stream;
 
-pub(crate) use backward::Epilogue;
-pub use backward::{BackwardPlan, BackwardUnit, Finish, InputGradient, Norm};
+pub use backward::{BackwardPlan, BackwardUnit};
 pub use dense::{DenseBackwardPlan, DenseForwardPlan};
+pub(crate) use epilogue::Epilogue;
+pub use epilogue::{Finish, InputGradient, Norm};
 pub use forward::{ForwardPlan, ForwardUnit};
 pub use stream::Pattern;
 

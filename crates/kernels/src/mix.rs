@@ -86,6 +86,15 @@ impl<'a> Mix<'a> {
         assert!(self.masks.is_empty() || self.masks.len() >= tiles, "one mask per tile");
     }
 
+    /// Asks for the numbers of both operands at the float offset `at`; any will do.
+    #[inline(always)]
+    fn fetch<E: Element>(&self, at: usize) {
+        E::prefetch_near(floats(self.a.data), at);
+        if let Some(b) = self.b {
+            E::prefetch_near(floats(b.data), at);
+        }
+    }
+
     /// The constants of one channel.
     #[inline(always)]
     fn channel<S: Simd>(&self, simd: S, channel: usize) -> Channel<S> {
@@ -111,6 +120,9 @@ struct Channel<S: Simd> {
     low: S::f32s,
     high: S::f32s,
 }
+
+/// How far ahead of the row that is being packed operands are fetched, in lanes: what memory takes to answer.
+const AHEAD: usize = 128;
 
 /// Where the columns of one packed row go: `[channel][phase][position][tile of the unit]`.
 #[derive(Clone, Copy, Debug)]
@@ -176,6 +188,7 @@ pub(crate) unsafe fn pack_row<S: Simd, E: Element>(
                 let mut column = first;
                 while column < plane.width {
                     let at = (from + column) * LANES;
+                    mix.fetch::<E>(at + AHEAD * LANES);
                     let packed = floats_mut(&mut out[to..=to]);
                     for part in 0..parts::<S>() {
                         let lane = part * S::F32_LANES;
@@ -245,11 +258,7 @@ pub(crate) unsafe fn pack_columns<S: Simd, E: Element>(
     let (copy, constants) = (mix.is_copy(), mix.channel(simd, columns.channel));
     for column in 0..columns.count {
         let at = columns.at + column * columns.step;
-        let ahead = at.wrapping_add_signed(columns.ahead);
-        E::prefetch_near(floats(mix.a.data), ahead);
-        if let Some(b) = mix.b {
-            E::prefetch_near(floats(b.data), ahead);
-        }
+        mix.fetch::<E>(at.wrapping_add_signed(columns.ahead));
         for lane in (0..parts::<S>()).map(|part| part * S::F32_LANES) {
             // SAFETY: the caller's promise.
             unsafe {
