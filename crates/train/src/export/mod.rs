@@ -31,6 +31,7 @@
 //!
 //! [`ModelFile::from_bytes`] checks every one of these statements and answers with an error, never a panic, whatever the
 //! bytes are. Files of equal models are equal byte for byte.
+#![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::arithmetic_side_effects)]
 
 mod format;
 mod layers;
@@ -107,17 +108,22 @@ impl Weight {
         let Some(indices) = &self.indices else { return Cow::Borrowed(&self.values) };
         let mut dense = vec![0.0; self.shape.iter().product()];
         for (&index, &value) in indices.iter().zip(&self.values) {
-            dense[index as usize] = value;
+            if let Some(place) = dense.get_mut(index as usize) {
+                *place = value;
+            }
         }
         Cow::Owned(dense)
     }
 
     /// The values at ascending `positions`; 0 where the weight has none.
     pub fn at(&self, positions: &[u32]) -> Vec<f32> {
-        let Some(indices) = &self.indices else {
-            return positions.iter().map(|&position| self.values[position as usize]).collect();
+        let value = |position: &u32| {
+            let at = match &self.indices {
+                Some(indices) => indices.binary_search(position).ok(),
+                None => Some(*position as usize),
+            };
+            at.and_then(|at| self.values.get(at)).copied().unwrap_or(0.0)
         };
-        let value = |position: &u32| indices.binary_search(position).map_or(0.0, |at| self.values[at]);
         positions.iter().map(value).collect()
     }
 }
@@ -228,7 +234,8 @@ impl ModelFile {
     /// Bytes of its values if every weight existed.
     pub fn dense_bytes(&self) -> usize {
         let weights: usize = self.weights.iter().map(|weight| weight.shape.iter().product::<usize>()).sum();
-        size_of::<f32>() * (weights + self.vectors.values().map(Vec::len).sum::<usize>())
+        let values = weights.saturating_add(self.vectors.values().map(Vec::len).sum::<usize>());
+        size_of::<f32>().saturating_mul(values)
     }
 
     /// How many weights there are, and how many exist.
