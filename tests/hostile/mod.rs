@@ -19,7 +19,19 @@ static ALONE: Mutex<()> = Mutex::new(());
 
 /// Reads `tests/hostile/FILE` and returns the refusal, which must contain `fragment`. `read` may allocate twice the file and 1 MiB.
 /// With `BIDST_MAKE_HOSTILE` in the environment, a file that is missing is written.
+#[allow(dead_code)]
 pub fn refused<E: Display + 'static>(
+    file: &str,
+    make: impl FnOnce() -> Vec<u8>,
+    read: fn(&[u8]) -> Result<(), E>,
+    fragment: &str,
+) -> String {
+    refused_beside(0, file, make, read, fragment)
+}
+
+/// [`refused`], where `read` may allocate `beside` bytes more for what the file does not decide.
+pub fn refused_beside<E: Display + 'static>(
+    beside: usize,
     file: &str,
     make: impl FnOnce() -> Vec<u8>,
     read: fn(&[u8]) -> Result<(), E>,
@@ -33,7 +45,7 @@ pub fn refused<E: Display + 'static>(
     }
     let bytes = fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     assert!(bytes.len() < 16 << 10, "{file} has {} bytes", bytes.len());
-    let most = 2 * bytes.len() + (1 << 20);
+    let most = 2 * bytes.len() + (1 << 20) + beside;
     let (sender, receiver) = channel();
     thread::spawn(move || {
         let region = Region::new(ALLOCATOR);

@@ -108,7 +108,7 @@ pub fn main() -> Result<(), Box<dyn Error>> {
     let data = bidst::data::open("fashion-mini", None)?;
     let input = Shape::new(data.train.channels, data.train.height, data.train.width);
     let graph = zoo::build("small-cnn", &zoo::Options { width: 0.25, classes: data.train.classes, input })?;
-    let options = LoaderOptions { batch_size: BATCH, seed: SEED, augment: Augment::NONE, shuffle: true, prefetch: 2 };
+    let options = LoaderOptions { batch_size: BATCH, seed: SEED, augment: Augment::NONE, shuffle: true, workers: 1 };
     let loader = Loader::new(Arc::new(data.train), options)?;
 
     let layers = sparse_layers(&graph)?;

@@ -10,6 +10,8 @@ use std::sync::Mutex;
 use bidst_engine::EngineError;
 use bidst_train::TrainError;
 
+use crate::VERSION;
+
 /// The command line asks for something that cannot be.
 #[derive(Debug)]
 pub struct UsageError(pub String);
@@ -71,12 +73,18 @@ pub fn guarded(work: impl FnOnce() -> anyhow::Result<()> + UnwindSafe) -> ExitCo
     let usual = panic::take_hook();
     panic::set_hook(Box::new(move |info| {
         usual(info);
-        eprintln!("error: this is a bug in bidst {}; please report the lines above", env!("CARGO_PKG_VERSION"));
-        if let Some(run) = RUN.try_lock().ok().and_then(|run| run.clone()) {
-            eprintln!("what was saved is in {0}; `bidst train --resume {0}` goes on from there", run.display());
-        }
+        eprintln!("{}", bug(RUN.try_lock().ok().and_then(|run| run.clone()).as_deref()));
     }));
     panic::catch_unwind(work).map_or(ExitCode::FAILURE, report)
+}
+
+/// What is said after a panic.
+fn bug(run: Option<&Path>) -> String {
+    let notice = format!("error: this is a bug in bidst {}; please report the lines above", *VERSION);
+    let advice = |run: std::path::Display<'_>| {
+        format!("\nwhat was saved is in {run}; `bidst train --resume {run}` goes on from there")
+    };
+    notice + &run.map(Path::display).map(advice).unwrap_or_default()
 }
 
 /// Prints the error, if there is one. A reader that went away (`bidst ... | head`) is none.
@@ -123,5 +131,14 @@ mod tests {
         work_on(Path::new("runs/of-a-test"));
         let code = guarded(|| panic!("a bug of the test's own"));
         assert_eq!(format!("{code:?}"), format!("{:?}", ExitCode::FAILURE));
+    }
+
+    #[test]
+    fn a_panic_is_called_a_bug_of_this_version_and_names_the_run() {
+        let text = bug(Some(Path::new("runs/mine")));
+        for part in ["this is a bug in bidst", env!("CARGO_PKG_VERSION"), bidst_train::TARGET, "--resume runs/mine"] {
+            assert!(text.contains(part), "{part} in {text}");
+        }
+        assert!(!bug(None).contains("--resume"));
     }
 }

@@ -29,7 +29,7 @@ struct Cli {
 }
 
 /// Version, compiler and target, as bug reports need them.
-static VERSION: LazyLock<String> =
+pub(crate) static VERSION: LazyLock<String> =
     LazyLock::new(|| format!("{} ({}, {})", env!("CARGO_PKG_VERSION"), bidst_train::COMPILER, bidst_train::TARGET));
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 usage or configuration, 3 diverged, 4 bad or missing data, \

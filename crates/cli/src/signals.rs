@@ -1,5 +1,5 @@
 //! Ctrl-C and a polite kill: the first asks the work to stop, the second ends the process at once. SIGUSR1 asks for a
-//! checkpoint.
+//! checkpoint: at once between two steps, after an evaluation or a save that is under way, after the first step if none is done.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -12,18 +12,27 @@ static ASKED: AtomicBool = AtomicBool::new(false);
 static SIGNAL: AtomicUsize = AtomicUsize::new(0);
 static SAVE: AtomicBool = AtomicBool::new(false);
 
-/// Listens from now on.
+/// Remembers from now on whether a checkpoint was asked for. Before this, SIGUSR1 would end the process.
+///
+/// # Errors
+/// Whatever the system says.
+pub fn listen_for_saves() -> io::Result<()> {
+    #[cfg(unix)]
+    flag::register(signal_hook::consts::SIGUSR1, &SAVE)?;
+    Ok(())
+}
+
+/// Listens from now on for what asks to stop, too. Before this, there is nothing to be saved, and a signal ends the process.
 ///
 /// # Errors
 /// Whatever the system says.
 pub fn listen() -> io::Result<()> {
+    listen_for_saves()?;
     for signal in [SIGINT, SIGTERM] {
         flag::register_conditional_default(signal, &ASKED)?;
         flag::register_usize(signal, &SIGNAL, signal as usize)?;
         flag::register(signal, &ASKED)?;
     }
-    #[cfg(unix)]
-    flag::register(signal_hook::consts::SIGUSR1, &SAVE)?;
     Ok(())
 }
 

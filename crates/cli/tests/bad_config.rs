@@ -2,10 +2,12 @@
 //!
 //! `BIDST_BLESS=1 cargo test -p bidst --test bad_config` writes the messages of that file anew.
 
+mod common;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use assert_cmd::cargo::cargo_bin_cmd;
+use common::bidst;
 
 /// A case of `bad_config.md`: a heading, perhaps a `my.toml`, and a command with what it says.
 struct Case<'a> {
@@ -38,7 +40,7 @@ fn run(case: &Case<'_>) -> (i32, String) {
         fs::write(folder.path().join("my.toml"), text).unwrap();
     }
     let arguments = case.command.strip_prefix("bidst ").unwrap().split(' ');
-    let output = cargo_bin_cmd!("bidst").current_dir(folder.path()).args(arguments).output().unwrap();
+    let output = bidst(folder.path(), arguments).output();
     let left: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert!(left.len() <= 1, "{}: left behind {left:?}", case.title);
     (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
@@ -93,7 +95,7 @@ fn files_that_are_no_text_too_large_or_too_deep_are_refused_with_their_name() {
         (many.as_bytes(), "my.toml:1: `k0`: there is no such key"),
     ] {
         fs::write(&path, bytes).unwrap();
-        let output = cargo_bin_cmd!("bidst").current_dir(folder.path()).args(["train", "my.toml"]).output().unwrap();
+        let output = bidst(folder.path(), ["train", "my.toml"]).output();
         let message = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(2), "{message}");
         assert!(message.contains("my.toml") && message.contains(part), "{:.300}", message);

@@ -1,13 +1,15 @@
 //! Bad input gets an exit code and a message that says what, where, and what to do; never a panic.
 
+mod common;
+
 use std::fs;
 use std::path::Path;
 
-use assert_cmd::cargo::cargo_bin_cmd;
+use common::bidst;
 
 /// Runs `bidst` with `arguments` in an empty folder; returns the exit code and standard error.
 fn run_in(folder: &Path, arguments: &[&str]) -> (i32, String) {
-    let output = cargo_bin_cmd!("bidst").current_dir(folder).args(arguments).output().unwrap();
+    let output = bidst(folder, arguments).output();
     (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
 }
 

@@ -1,12 +1,16 @@
 //! What `bidst bench` prints, and what it refuses. Times themselves are nobody's promise.
 
-use assert_cmd::cargo::cargo_bin_cmd;
+mod common;
+
+use std::path::Path;
+
+use common::bidst;
 use serde_json::Value;
 
 const SMALL: [&str; 6] = ["--model", "small-cnn", "--width", "0.25", "--batch-size", "16"];
 
 fn run(arguments: &[&str]) -> (i32, String, String) {
-    let output = cargo_bin_cmd!("bidst").arg("bench").args(arguments).output().unwrap();
+    let output = bidst(Path::new("."), ["bench"].iter().chain(arguments)).output();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
 }

@@ -1,11 +1,12 @@
 //! `bidst compare`: what a person does with a grid.
 
+mod common;
+
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Command, Stdio};
 
-use assert_cmd::cargo::cargo_bin;
+use common::{Bidst, bidst, end_of, send};
 use serde_json::Value;
 
 const BASE: &str = "
@@ -25,15 +26,13 @@ fn study(folder: &Path, grid: &str) -> String {
     path.to_str().unwrap().to_owned()
 }
 
-fn command(folder: &Path, arguments: &[&str]) -> Command {
-    let mut command = Command::new(cargo_bin!("bidst"));
-    command.current_dir(folder).arg("compare").args(arguments);
-    command
+fn command(folder: &Path, arguments: &[&str]) -> Bidst {
+    bidst(folder, ["compare"].iter().chain(arguments))
 }
 
 /// Exit code, standard output and standard error.
-fn bidst(folder: &Path, arguments: &[&str]) -> (i32, String, String) {
-    let output = command(folder, arguments).output().unwrap();
+fn compare(folder: &Path, arguments: &[&str]) -> (i32, String, String) {
+    let output = command(folder, arguments).output();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
 }
@@ -48,7 +47,7 @@ fn table(folder: &Path) -> String {
 fn a_grid_is_trained_shown_and_rebuilt() {
     let folder = tempfile::tempdir().unwrap();
     let config = study(folder.path(), "algorithm = ['static', 'set']\nseed = [0, 1]\n");
-    let (code, out, error) = bidst(folder.path(), &[&config, "--out", "out", "--jobs", "2"]);
+    let (code, out, error) = compare(folder.path(), &[&config, "--out", "out", "--jobs", "2"]);
     assert_eq!(code, 0, "{error}");
     for part in ["4 runs in out: 0 finished", "set_s90_seed1  epoch 2/2", "[4/4] finished", "## Accuracy", "| static "]
     {
@@ -57,11 +56,11 @@ fn a_grid_is_trained_shown_and_rebuilt() {
     let files = ["table.md", "table.csv", "table.json"].map(|name| folder.path().join("out").join(name));
     let written = files.each_ref().map(|path| fs::read(path).unwrap());
     files.iter().for_each(|path| fs::remove_file(path).unwrap());
-    let (code, out, _) = bidst(folder.path(), &["out", "--table"]);
+    let (code, out, _) = compare(folder.path(), &["out", "--table"]);
     assert!(code == 0 && out.contains("4 of 4 runs are finished"), "{out}");
     assert_eq!(files.each_ref().map(|path| fs::read(path).unwrap()), written);
 
-    let (code, out, _) = bidst(folder.path(), &[&config, "--out", "out", "--progress", "json"]);
+    let (code, out, _) = compare(folder.path(), &[&config, "--out", "out", "--progress", "json"]);
     assert!(code == 0 && !out.contains("\"kind\""), "everything is finished: {out}");
 }
 
@@ -69,7 +68,7 @@ fn a_grid_is_trained_shown_and_rebuilt() {
 fn json_progress_has_an_object_per_start_epoch_and_end() {
     let folder = tempfile::tempdir().unwrap();
     let config = study(folder.path(), "algorithm = ['static']\n");
-    let (_, out, _) = bidst(folder.path(), &[&config, "--out", "out", "--progress", "json"]);
+    let (_, out, _) = compare(folder.path(), &[&config, "--out", "out", "--progress", "json"]);
     let objects = out.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let kinds: Vec<String> = objects.map(|object| object["kind"].as_str().unwrap_or_default().to_owned()).collect();
     assert_eq!(kinds, ["start", "epoch", "epoch", "finish"], "{out}");
@@ -81,19 +80,18 @@ fn a_signal_stops_in_good_order_and_the_same_command_goes_on() {
     let folder = tempfile::tempdir().unwrap();
     let config = study(folder.path(), "seed = [0, 1, 2]\nepochs = [12]\n");
     let arguments = |out| [&config, "--out", out, "--jobs", "1"];
-    assert_eq!(bidst(folder.path(), &arguments("whole")).0, 0);
+    assert_eq!(compare(folder.path(), &arguments("whole")).0, 0);
 
-    let mut child =
-        command(folder.path(), &arguments("cut")).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let mut child = command(folder.path(), &arguments("cut")).spawn();
+    let mut lines = BufReader::new(child.stdout()).lines().map(Result::unwrap);
     assert!(lines.any(|line| line.contains("epoch 2/12")));
-    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    send("-INT", &child);
     let rest: Vec<String> = lines.collect();
-    assert_eq!(child.wait().unwrap().code(), Some(130), "{rest:?}");
+    assert_eq!(end_of(child).0, Some(130), "{rest:?}");
     assert!(rest.iter().any(|line| line.contains("stopped; it can go on")), "{rest:?}");
     assert!(rest.iter().any(|line| line.contains("interrupted, or still under way")), "{rest:?}");
 
-    let (code, out, error) = bidst(folder.path(), &["cut"]);
+    let (code, out, error) = compare(folder.path(), &["cut"]);
     assert!(code == 0 && out.contains("goes on after epoch"), "{out}{error}");
     assert_eq!(table(&folder.path().join("cut")), table(&folder.path().join("whole")));
 }
@@ -102,7 +100,7 @@ fn a_signal_stops_in_good_order_and_the_same_command_goes_on() {
 fn a_run_that_diverges_is_said_by_table_and_exit_code() {
     let folder = tempfile::tempdir().unwrap();
     let config = study(folder.path(), "algorithm = ['static', { name = 'hot', algorithm = 'set', lr = 1e30 }]\n");
-    let (code, out, error) = bidst(folder.path(), &[&config, "--out", "out"]);
+    let (code, out, error) = compare(folder.path(), &[&config, "--out", "out"]);
     assert_eq!(code, 3, "{error}");
     assert!(out.contains("* `hot_s90_seed0`: training diverged") && out.contains("1 of 2 runs are finished"), "{out}");
     assert!(error.contains("1 of the runs failed"), "{error}");
@@ -113,7 +111,7 @@ fn mistakes_are_usage_errors_and_nothing_is_trained() {
     let folder = tempfile::tempdir().unwrap();
     let config = study(folder.path(), "algorithm = ['static']\n");
     let refused = |arguments: &[&str], code: i32, parts: &[&str]| {
-        let (found, _, error) = bidst(folder.path(), arguments);
+        let (found, _, error) = compare(folder.path(), arguments);
         assert_eq!(found, code, "{arguments:?}: {error}");
         assert!(parts.iter().all(|part| error.contains(part)), "{arguments:?} should say {parts:?}, but says: {error}");
     };
@@ -127,7 +125,7 @@ fn mistakes_are_usage_errors_and_nothing_is_trained() {
     refused(&["plain.toml", "--out", "out"], 2, &["there is no [grid]"]);
     assert!(!folder.path().join("out/runs").exists());
 
-    assert_eq!(bidst(folder.path(), &[&config, "--out", "out"]).0, 0);
+    assert_eq!(compare(folder.path(), &[&config, "--out", "out"]).0, 0);
     refused(&[&config, "--out", "out", "--set", "optim.lr=0.3"], 2, &["static_s90_seed0", "`optim.lr`", "0.1", "0.3"]);
 }
 
@@ -141,7 +139,7 @@ fn the_study_of_the_documentation_can_be_trained() {
     let sets = small.iter().flat_map(|setting| ["--set", setting]);
     let arguments: Vec<&str> =
         ["study.toml", "--out", "studies/first", "--jobs", "2"].into_iter().chain(sets).collect();
-    let (code, out, error) = bidst(folder.path(), &arguments);
+    let (code, out, error) = compare(folder.path(), &arguments);
     assert!(code == 0 && out.contains("27 of 27 runs are finished"), "{out}{error}");
     let csv = fs::read_to_string(folder.path().join("studies/first/table.csv")).unwrap();
     let keys = csv.lines().next().unwrap().split(',').skip(4).filter(|key| !key.ends_with("_std"));

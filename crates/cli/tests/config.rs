@@ -1,11 +1,13 @@
 //! `bidst config`, and that keys are described once: tables, schema and help say the same.
 
+mod common;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use assert_cmd::cargo::cargo_bin_cmd;
 use bidst_topology::algorithms;
 use bidst_train::config::{Builder, keys, options, tables};
+use common::bidst;
 use serde_json::Value;
 
 fn root() -> PathBuf {
@@ -14,7 +16,7 @@ fn root() -> PathBuf {
 
 /// Runs `bidst` in `folder`; returns exit code, standard output and standard error.
 fn run(folder: &Path, arguments: &[&str]) -> (i32, String, String) {
-    let output = cargo_bin_cmd!("bidst").current_dir(folder).args(arguments).output().unwrap();
+    let output = bidst(folder, arguments).output();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
 }

@@ -1,14 +1,16 @@
 //! `bidst data`: what is in a folder, and training on it past what is damaged.
 
+mod common;
+
 use std::fs;
 use std::path::Path;
 
-use assert_cmd::cargo::cargo_bin_cmd;
+use common::bidst;
 use serde_json::Value;
 
 /// Runs `bidst` with `arguments` in `folder`; returns the exit code, standard output and standard error.
 fn run_in(folder: &Path, arguments: &[&str]) -> (i32, String, String) {
-    let output = cargo_bin_cmd!("bidst").current_dir(folder).args(arguments).output().unwrap();
+    let output = bidst(folder, arguments).output();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
 }

@@ -1,14 +1,15 @@
 //! Train, evaluate, inspect, resume: what a person does.
 
+mod common;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use assert_cmd::cargo::cargo_bin_cmd;
 use serde_json::Value;
 
 /// Runs `bidst` with `arguments` in `folder` and returns standard output.
 fn bidst(folder: &Path, arguments: &[&str]) -> String {
-    let output = cargo_bin_cmd!("bidst").current_dir(folder).args(arguments).output().unwrap();
+    let output = common::bidst(folder, arguments).output();
     let (stdout, stderr) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
     assert!(output.status.success(), "{arguments:?}: {stderr}");
     stdout
@@ -113,7 +114,7 @@ fn an_interrupted_run_is_resumed_to_the_same_end() {
     let model = |run: &Path| fs::read(run.join("model.safetensors")).unwrap();
     assert!(model(&whole) == model(&cut));
 
-    let again = cargo_bin_cmd!("bidst").args(["train", "--resume"]).arg(&cut).output().unwrap();
+    let again = common::bidst(folder.path(), ["train", "--resume", cut.to_str().unwrap()]).output();
     assert_eq!(again.status.code(), Some(2));
     assert!(String::from_utf8(again.stderr).unwrap().contains("finished"));
 }

@@ -1,14 +1,15 @@
 //! A run is exported, imported and evaluated, as docs/export.md says.
 
+mod common;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use assert_cmd::cargo::cargo_bin_cmd;
 use serde_json::Value;
 
 /// Runs `bidst` with `arguments` in `folder`; returns the exit code, standard output and standard error.
 fn run(folder: &Path, arguments: &[&str]) -> (i32, String, String) {
-    let output = cargo_bin_cmd!("bidst").current_dir(folder).args(arguments).output().unwrap();
+    let output = common::bidst(folder, arguments).output();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
 }

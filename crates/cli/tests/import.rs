@@ -1,15 +1,17 @@
 //! What `bidst import` and `--init` say when something is missing or wrong.
 
+mod common;
+
 use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
 
-use assert_cmd::cargo::cargo_bin_cmd;
+use common::bidst;
 use safetensors::tensor::{Dtype, TensorView};
 
 /// Runs `bidst` with `arguments` in `folder`; returns the exit code and standard error.
 fn run(folder: &Path, arguments: &[&str]) -> (i32, String) {
-    let output = cargo_bin_cmd!("bidst").current_dir(folder).args(arguments).output().unwrap();
+    let output = bidst(folder, arguments).output();
     (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
 }
 
@@ -38,8 +40,8 @@ fn a_state_without_any_metadata_comes_in_with_what_the_flags_say() {
     let how =
         ["import", "state", "--model", "mlp", "--width", "0.01", "--mean", "0.5", "--std", "0.25", "--out", "model"];
     assert_eq!(run(folder.path(), &how), (0, String::new()));
-    let output = cargo_bin_cmd!("bidst").current_dir(folder.path()).args(["inspect", "model", "--json"]).output();
-    let inspection: serde_json::Value = serde_json::from_slice(&output.unwrap().stdout).unwrap();
+    let output = bidst(folder.path(), ["inspect", "model", "--json"]).output();
+    let inspection: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     let about = &inspection["about"];
     assert_eq!((&about["classes"], &about["mean"][0], &about["input"][1]), (&7.into(), &0.5.into(), &28.into()));
 }

@@ -49,14 +49,14 @@ fn live_for(life: Option<Duration>, folder: &Path, algorithm: &str) -> bool {
     }
     let mut command = match &run {
         Some(run) => {
-            bidst(folder, &["train", "--resume", run.to_str().unwrap(), "--threads", "1", "--progress", "none"])
+            bidst(folder, ["train", "--resume", run.to_str().unwrap(), "--threads", "1", "--progress", "none"])
         }
-        None => bidst(folder, &arguments(algorithm, "cut")),
+        None => bidst(folder, arguments(algorithm, "cut")),
     };
-    let mut child = command.spawn().unwrap();
+    let mut child = command.spawn();
     if let Some(life) = life {
         std::thread::sleep(life);
-        if child.try_wait().unwrap().is_none() {
+        if child.is_alive() {
             send("-KILL", &child);
         }
     }
@@ -78,7 +78,7 @@ fn a_run_that_is_killed_again_and_again_comes_to_the_same_end() {
         let folder = tempfile::tempdir().unwrap();
         let folder = folder.path();
         write_data(folder);
-        let whole = bidst(folder, &arguments(algorithm, "whole")).spawn().unwrap();
+        let whole = bidst(folder, arguments(algorithm, "whole")).spawn();
         assert_eq!(end_of(whole).0, Some(0), "{algorithm}");
         loop {
             let life = (killed < kills).then(|| Duration::from_millis(moments.below(LIFE)));

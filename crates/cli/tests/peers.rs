@@ -2,11 +2,12 @@
 //!
 //! Minutes, so on request only: `./check.sh peers`.
 
-use std::fs;
-use std::process::Command;
+mod common;
 
-use assert_cmd::cargo::cargo_bin;
+use std::fs;
+
 use bidst_topology::algorithms;
+use common::bidst;
 use serde_json::Value;
 
 /// Percentage points that an algorithm may be behind RigL.
@@ -23,8 +24,9 @@ fn every_algorithm_comes_close_to_rigl_on_the_embedded_images() {
     let grid = format!("[grid]\nsparsity = [0.9]\nseed = [0]\nalgorithm = {names:?}\n");
     fs::write(folder.path().join("peers.toml"), grid).unwrap();
     let arguments = ["compare", "peers.toml", "--out", "peers", "--jobs", "2", "--progress", "plain"];
-    let status = Command::new(cargo_bin!("bidst")).current_dir(folder.path()).args(arguments).status().unwrap();
-    assert!(status.success());
+    let output = bidst(folder.path(), arguments).output();
+    println!("{}", String::from_utf8_lossy(&output.stdout));
+    assert!(output.status.success());
 
     let accuracies: Vec<f64> = names.iter().map(|name| accuracy(&folder.path().join("peers/runs"), name)).collect();
     let rigl = accuracies[names.iter().position(|name| *name == "rigl").unwrap()];

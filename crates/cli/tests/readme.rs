@@ -1,10 +1,12 @@
 //! The commands of the README and the guides do what they say. (`cargo run --release`, `cargo test` and `bidst` alone are run by
 //! `check.sh`.)
 
+mod common;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use assert_cmd::cargo::cargo_bin_cmd;
+use common::bidst;
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
@@ -28,7 +30,7 @@ fn words(line: &str) -> Vec<String> {
 
 /// Runs one command line; returns exit code, standard output and standard error.
 fn run(folder: &Path, line: &str) -> (i32, String, String) {
-    let output = cargo_bin_cmd!("bidst").current_dir(folder).args(words(line).into_iter().skip(1)).output().unwrap();
+    let output = bidst(folder, words(line).into_iter().skip(1)).output();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
 }

@@ -1,12 +1,12 @@
 //! `bidst report`, and the report that a training leaves.
 
+mod common;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use assert_cmd::cargo::cargo_bin_cmd;
-
 fn bidst(folder: &Path, arguments: &[&str]) -> (i32, String) {
-    let output = cargo_bin_cmd!("bidst").current_dir(folder).args(arguments).output().unwrap();
+    let output = common::bidst(folder, arguments).output();
     let text = [output.stdout, output.stderr].concat();
     (output.status.code().unwrap(), String::from_utf8(text).unwrap())
 }

@@ -19,8 +19,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let start = Instant::now();
     let train = Arc::new(open(name, arguments.get(1).map(Path::new))?.train);
     println!("{name}: {} images opened in {:.0?}", train.len(), start.elapsed());
-    let options =
-        LoaderOptions { batch_size: BATCH_SIZE, seed: 0, augment: source.augment, shuffle: true, prefetch: 0 };
+    let options = LoaderOptions { batch_size: BATCH_SIZE, seed: 0, augment: source.augment, shuffle: true, workers: 0 };
     let loader = Loader::new(train.clone(), options)?;
     for recycled in [false, true] {
         let best = (0..5).map(|epoch| time_epoch(&loader, epoch, recycled)).min().unwrap_or_default();

@@ -2,7 +2,7 @@
 //!
 //! [`open`] reads a whole data set by name ([`list`] has the names; `fashion-mini` is embedded and needs no
 //! download), [`Dataset`] holds it as bytes, and [`Loader`] turns it into [`Batch`]es of `f32`: shuffled,
-//! augmented, normalised and prepared ahead by a worker thread. Everything a batch contains is a function of
+//! augmented, normalised and prepared ahead by worker threads. Everything a batch contains is a function of
 //! (seed, epoch, index), so training can stop and go on at any batch.
 //!
 //! The readers ([`idx`], [`cifar`], [`python`], [`picture`], the cache of [`list`]'s `image-folder`) trust nothing: sizes are
@@ -22,7 +22,7 @@
 //!         seed: 1,
 //!         augment: Augment { flip: true, ..Augment::NONE },
 //!         shuffle: true,
-//!         prefetch: 2,
+//!         workers: 1,
 //!     },
 //! )?;
 //! assert_eq!(loader.batches_per_epoch(), 79);
@@ -57,6 +57,6 @@ pub use cache::Cache;
 pub use damage::Damage;
 pub use dataset::{Dataset, Opened, Pixels, Splits};
 pub use error::DataError;
-pub use loader::{Batch, Batches, Loader, LoaderOptions};
+pub use loader::{AHEAD, Batch, Batches, Loader, LoaderOptions};
 pub use source::{Layout, OpenOptions, Source, list, open, open_with};
 pub use survey::{SplitSurvey, Survey, survey};

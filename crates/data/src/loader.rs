@@ -4,11 +4,14 @@ use crate::augment::Normalizer;
 use crate::dataset::Stored;
 use crate::random::permutation;
 use crate::{Augment, DataError, Dataset, resize};
-use std::ops::Range;
+use std::collections::VecDeque;
 use std::panic::resume_unwind;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
+
+/// Batches that a worker has ready before it waits.
+pub const AHEAD: usize = 2;
 
 /// How a [`Loader`] goes through its data set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,8 +24,8 @@ pub struct LoaderOptions {
     pub augment: Augment,
     /// Whether each epoch has an order of its own; otherwise that of the data set.
     pub shuffle: bool,
-    /// Batches a worker thread prepares ahead; 0 prepares each in the calling thread. The bits are the same.
-    pub prefetch: usize,
+    /// Threads that prepare batches, each up to [`AHEAD`] of them; with 0 the calling thread does. The bits are the same.
+    pub workers: usize,
 }
 
 /// Images ready for a network.
@@ -40,7 +43,7 @@ pub struct Batch {
 pub struct Loader {
     preparer: Arc<Preparer>,
     batches: usize,
-    prefetch: usize,
+    workers: usize,
 }
 
 impl Loader {
@@ -63,7 +66,7 @@ impl Loader {
         let normalizer = Normalizer::new(&dataset);
         let spares = Mutex::new(Vec::new());
         let preparer = Arc::new(Preparer { dataset, options, normalizer, spares });
-        Ok(Loader { preparer, batches, prefetch: options.prefetch.min(batches) })
+        Ok(Loader { preparer, batches, workers: options.workers.min(batches) })
     }
 
     /// The data set that is loaded.
@@ -77,7 +80,7 @@ impl Loader {
     }
 
     /// The batches of `epoch` from number `first_batch` on: exactly those an iterator from 0 gives after
-    /// `first_batch` steps. Dropping it early stops and joins its worker.
+    /// `first_batch` steps. Dropping it early stops and joins its workers.
     pub fn epoch(&self, epoch: u64, first_batch: usize) -> Batches {
         let options = &self.preparer.options;
         let order = match options.shuffle {
@@ -86,18 +89,18 @@ impl Loader {
         };
         let plan = Plan { preparer: self.preparer.clone(), order: order.into(), epoch };
         let next = first_batch.min(self.batches);
-        let worker = match self.prefetch {
-            0 => None,
-            ahead => Worker::start(plan.clone(), next..self.batches, ahead),
-        };
-        Batches { plan, next, end: self.batches, worker }
+        let numbers = |worker: usize| (next + worker..self.batches).step_by(self.workers);
+        let workers = (0..self.workers).map(|worker| Worker::start(plan.clone(), numbers(worker)));
+        // If the system has no threads to give, the caller prepares the batches itself.
+        let workers = workers.collect::<Option<_>>().unwrap_or_default();
+        Batches { plan, next, end: self.batches, workers }
     }
 
     /// Gives the memory of a used batch back, for a batch to come. Optional; it saves the system from mapping new
     /// pages for each batch.
     pub fn recycle(&self, batch: Batch) {
         if let Ok(mut spares) = self.preparer.spares.lock()
-            && spares.len() < self.prefetch + 1
+            && spares.len() <= AHEAD * self.workers
         {
             spares.push(batch);
         }
@@ -175,25 +178,23 @@ impl Plan {
     }
 }
 
-/// The thread that prepares batches ahead, and the bounded channel it sends them through.
+/// A thread that prepares batches ahead, and the bounded channel it sends them through.
 struct Worker {
     batches: Receiver<Result<Batch, DataError>>,
     thread: JoinHandle<()>,
 }
 
 impl Worker {
-    /// `None` if the system has no thread to give; the caller then prepares the batches itself.
-    fn start(plan: Plan, numbers: Range<usize>, ahead: usize) -> Option<Worker> {
+    /// `None` if the system has no thread to give.
+    fn start(plan: Plan, mut numbers: impl Iterator<Item = usize> + Send + 'static) -> Option<Worker> {
         // One more batch waits in the sending thread itself.
-        let (sender, batches) = sync_channel(ahead - 1);
+        let (sender, batches) = sync_channel(AHEAD - 1);
         let prepare = move || {
-            for number in numbers {
+            numbers.try_for_each(|number| {
                 let batch = plan.batch(number);
                 let failed = batch.is_err();
-                if sender.send(batch).is_err() || failed {
-                    return;
-                }
-            }
+                (sender.send(batch).is_ok() && !failed).then_some(())
+            });
         };
         let thread = thread::Builder::new().name("bidst-loader".into()).spawn(prepare).ok()?;
         Some(Worker { batches, thread })
@@ -215,7 +216,8 @@ pub struct Batches {
     plan: Plan,
     next: usize,
     end: usize,
-    worker: Option<Worker>,
+    /// Whose turn it is comes first.
+    workers: VecDeque<Worker>,
 }
 
 impl Iterator for Batches {
@@ -225,19 +227,19 @@ impl Iterator for Batches {
         if self.next == self.end {
             return None;
         }
-        let received = match &self.worker {
-            None => Ok(self.plan.batch(self.next)),
-            Some(worker) => worker.batches.recv(),
+        let Some(worker) = self.workers.front() else {
+            let batch = self.plan.batch(self.next);
+            self.next = if batch.is_err() { self.end } else { self.next + 1 };
+            return Some(batch);
         };
-        self.next += 1;
-        if matches!(received, Ok(Err(_))) {
-            self.next = self.end;
-        }
+        let received = worker.batches.recv();
+        self.next = if matches!(received, Ok(Ok(_))) { self.next + 1 } else { self.end };
         if received.is_err()
-            && let Some(worker) = self.worker.take()
+            && let Some(worker) = self.workers.pop_front()
         {
             worker.join();
         }
+        self.workers.rotate_left(usize::from(!self.workers.is_empty()));
         received.ok()
     }
 
@@ -250,8 +252,6 @@ impl ExactSizeIterator for Batches {}
 
 impl Drop for Batches {
     fn drop(&mut self) {
-        if let Some(worker) = self.worker.take() {
-            worker.join();
-        }
+        self.workers.drain(..).for_each(Worker::join);
     }
 }

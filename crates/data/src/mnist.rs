@@ -35,16 +35,26 @@ macro_rules! embedded {
     };
 }
 
+/// Images and labels of the embedded part.
+const TRAIN: [(&str, &[u8]); 2] = [embedded!("train-images-idx3-ubyte.gz"), embedded!("train-labels-idx1-ubyte.gz")];
+const TEST: [(&str, &[u8]); 2] = [embedded!("t10k-images-idx3-ubyte.gz"), embedded!("t10k-labels-idx1-ubyte.gz")];
+
+/// Bytes of the embedded files.
+#[allow(
+    clippy::arithmetic_side_effects,
+    clippy::indexing_slicing,
+    reason = "lengths of constants, added by the compiler"
+)]
+pub(crate) const MINI_BYTES: usize = TRAIN[0].1.len() + TRAIN[1].1.len() + TEST[0].1.len() + TEST[1].1.len();
+
 /// The embedded part: 1,000 training and 200 test images of each class.
 pub(crate) fn mini() -> Result<Splits, DataError> {
-    let train = [embedded!("train-images-idx3-ubyte.gz"), embedded!("train-labels-idx1-ubyte.gz")];
-    let test = [embedded!("t10k-images-idx3-ubyte.gz"), embedded!("t10k-labels-idx1-ubyte.gz")];
     let split = |split: &str, [images, labels]: [(&'static str, &[u8]); 2]| {
         let paths = [Path::new(images.0), Path::new(labels.0)];
         let (images, labels) = (idx::parse_images(paths[0], images.1)?, idx::parse_labels(paths[1], labels.1)?);
         MINI.dataset(split, paths, images, labels, &mut Damage::default())
     };
-    Ok(Splits { train: split("train", train)?, test: split("test", test)? })
+    Ok(Splits { train: split("train", TRAIN)?, test: split("test", TEST)? })
 }
 
 impl Kind {

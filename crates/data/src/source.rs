@@ -21,6 +21,8 @@ pub struct Source {
     pub classes: Option<usize>,
     /// The forms in which its files are found; none for an embedded data set.
     pub layouts: &'static [Layout],
+    /// Bytes of the files that are embedded in the program.
+    pub embedded_bytes: usize,
     embedded: Option<fn() -> Result<Splits, DataError>>,
 }
 
@@ -90,6 +92,7 @@ static SOURCES: [Source; 6] = [
         image: Some([1, 28, 28]),
         classes: Some(10),
         layouts: &[],
+        embedded_bytes: mnist::MINI_BYTES,
         embedded: Some(mnist::mini),
     },
     Source {
@@ -101,6 +104,7 @@ static SOURCES: [Source; 6] = [
         layouts: &[idx_files(&["fashion-mnist", "FashionMNIST/raw"], |paths, damage| {
             mnist::FASHION.read(paths, damage)
         })],
+        embedded_bytes: 0,
         embedded: None,
     },
     Source {
@@ -110,6 +114,7 @@ static SOURCES: [Source; 6] = [
         image: Some([1, 28, 28]),
         classes: Some(10),
         layouts: &[idx_files(&["mnist", "MNIST/raw"], |paths, damage| mnist::MNIST.read(paths, damage))],
+        embedded_bytes: 0,
         embedded: None,
     },
     Source {
@@ -141,6 +146,7 @@ static SOURCES: [Source; 6] = [
                 read: Read::Records(|paths, damage| cifar::CIFAR10.read(paths, python::read_file, damage)),
             },
         ],
+        embedded_bytes: 0,
         embedded: None,
     },
     Source {
@@ -165,6 +171,7 @@ static SOURCES: [Source; 6] = [
                 read: Read::Records(|paths, damage| cifar::CIFAR100.read(paths, python::read_file, damage)),
             },
         ],
+        embedded_bytes: 0,
         embedded: None,
     },
     Source {
@@ -180,6 +187,7 @@ static SOURCES: [Source; 6] = [
             gzip: false,
             read: Read::Images,
         }],
+        embedded_bytes: 0,
         embedded: None,
     },
 ];

@@ -24,7 +24,7 @@ fn dataset() -> Arc<Dataset> {
 }
 
 fn options() -> LoaderOptions {
-    LoaderOptions { batch_size: 8, seed: 11, augment: CROP_AND_FLIP, shuffle: true, prefetch: 0 }
+    LoaderOptions { batch_size: 8, seed: 11, augment: CROP_AND_FLIP, shuffle: true, workers: 0 }
 }
 
 fn loader(options: LoaderOptions) -> Loader {
@@ -40,22 +40,22 @@ fn bits(batches: &[Batch]) -> Vec<u32> {
 }
 
 #[test]
-fn any_prefetch_gives_the_same_bits() {
+fn any_number_of_workers_gives_the_same_bits() {
     let expected = epoch(options(), 3, 0);
-    for prefetch in [1, 2, 4, 100] {
-        let batches = epoch(LoaderOptions { prefetch, ..options() }, 3, 0);
-        assert_eq!(batches, expected, "prefetch {prefetch}");
+    for workers in [1, 2, 4, 100] {
+        let batches = epoch(LoaderOptions { workers, ..options() }, 3, 0);
+        assert_eq!(batches, expected, "{workers} workers");
         assert_eq!(bits(&batches), bits(&expected));
     }
 }
 
 #[test]
 fn an_epoch_may_go_on_at_any_batch() {
-    for prefetch in [0, 2] {
-        let options = LoaderOptions { prefetch, ..options() };
+    for workers in [0, 2] {
+        let options = LoaderOptions { workers, ..options() };
         let whole = epoch(options, 1, 0);
         for first in 0..=8 {
-            assert_eq!(epoch(options, 1, first), whole[first.min(7)..], "from {first}, prefetch {prefetch}");
+            assert_eq!(epoch(options, 1, first), whole[first.min(7)..], "from {first}, {workers} workers");
         }
         assert!(epoch(options, 1, usize::MAX).is_empty());
     }
@@ -123,8 +123,8 @@ fn augmentation_follows_the_image_and_not_its_place_in_the_order() {
 fn dropping_an_epoch_early_ends_its_worker() {
     let data = dataset();
     for taken in 0..4 {
-        for prefetch in [1, 4] {
-            let loader = Loader::new(data.clone(), LoaderOptions { prefetch, ..options() }).unwrap();
+        for workers in [1, 4] {
+            let loader = Loader::new(data.clone(), LoaderOptions { workers, ..options() }).unwrap();
             let mut batches = loader.epoch(0, 0);
             assert_eq!(batches.by_ref().take(taken).count(), taken);
             assert_eq!(batches.len(), 7 - taken);
@@ -137,8 +137,8 @@ fn dropping_an_epoch_early_ends_its_worker() {
 
 #[test]
 fn recycled_batches_change_nothing() {
-    for prefetch in [0, 3] {
-        let loader = loader(LoaderOptions { prefetch, ..options() });
+    for workers in [0, 3] {
+        let loader = loader(LoaderOptions { workers, ..options() });
         for number in 0..3 {
             let mut batches = Vec::new();
             for batch in loader.epoch(number, 0).map(Result::unwrap) {

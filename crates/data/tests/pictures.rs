@@ -149,13 +149,13 @@ fn batches(folder: &Folder, options: LoaderOptions, epoch: u64) -> Vec<Batch> {
 }
 
 #[test]
-fn resized_crops_have_the_same_bits_for_any_prefetch_and_differ_between_epochs() {
+fn resized_crops_have_the_same_bits_for_any_number_of_workers_and_differ_between_epochs() {
     let folder = Folder::pictures();
     let augment = Augment { resized_crop: true, flip: true, ..Augment::NONE };
-    let options = LoaderOptions { batch_size: 3, seed: 5, augment, shuffle: true, prefetch: 0 };
+    let options = LoaderOptions { batch_size: 3, seed: 5, augment, shuffle: true, workers: 0 };
     let first = batches(&folder, options, 0);
     assert_eq!(first.iter().map(|batch| batch.images.len()).sum::<usize>(), 4 * 3 * 64);
-    assert_eq!(batches(&folder, LoaderOptions { prefetch: 2, ..options }, 0), first);
+    assert_eq!(batches(&folder, LoaderOptions { workers: 1, ..options }, 0), first);
     assert_ne!(batches(&folder, options, 1), first);
 }
 
@@ -165,8 +165,8 @@ fn a_file_that_fails_during_an_epoch_ends_it_with_the_error() {
     let train = open_with("image-folder", &small_pictures(&folder)).unwrap().splits.train;
     let Pixels::File(cache) = &train.images else { panic!("in memory") };
     let path = cache.path().to_owned();
-    for prefetch in [0, 2] {
-        let options = LoaderOptions { batch_size: 1, seed: 0, augment: Augment::NONE, shuffle: false, prefetch };
+    for workers in [0, 2] {
+        let options = LoaderOptions { batch_size: 1, seed: 0, augment: Augment::NONE, shuffle: false, workers };
         let loader = Loader::new(Arc::new(train.clone()), options).unwrap();
         fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(500).unwrap();
         let results: Vec<_> = loader.epoch(0, 0).collect();

@@ -4,7 +4,19 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;
 
+use serde::Serialize;
+
 use crate::error::TrainError;
+
+/// A record of ours as JSON, on as many lines as it has entries.
+pub fn json(value: &(impl Serialize + ?Sized)) -> String {
+    serde_json::to_string_pretty(value).expect("records have only string keys")
+}
+
+/// A record of ours as JSON, on one line.
+pub fn json_line(value: &impl Serialize) -> String {
+    serde_json::to_string(value).expect("records have only string keys")
+}
 
 /// Replaces `path` by `bytes`: a sibling is written, flushed to the disk and renamed over it.
 ///

@@ -3,6 +3,7 @@
 //! A state is read against a graph. Every weight `W` of the graph is one tensor `W`, or a pair `W.indices` and `W.values` as
 //! in [our model file](crate::export); every other name is a mistake, but for PyTorch's `num_batches_tracked`. The prefix
 //! `module.`, which data-parallel training leaves on every name, is ignored. What is wrong is reported all at once.
+#![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::arithmetic_side_effects)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -145,8 +146,9 @@ impl State {
     ) {
         for (at, layer) in allocation.sparse().into_iter().zip(layers) {
             let fits = |indices: &&Vec<u32>| indices.len() == layer.nnz && layer.pattern.holds(&layer.shape, indices);
-            if let Some(indices) = self.weights[at].indices.as_ref().filter(fits) {
-                patterns[at] = Some(indices.clone());
+            let kept = self.weights.get(at).and_then(|weight| weight.indices.as_ref()).filter(fits);
+            if let (Some(indices), Some(pattern)) = (kept, patterns.get_mut(at)) {
+                *pattern = Some(indices.clone());
             }
         }
     }
@@ -221,7 +223,7 @@ impl<'a> Fit<'a> {
     fn finish(self) -> Vec<StateProblem> {
         let Fit { left, problems, .. } = self;
         let missing_names: Vec<String> = problems.iter().filter_map(missing).map(torch::name).collect();
-        let compared = left.len() * missing_names.len() <= MAX_PAIRS;
+        let compared = left.len().saturating_mul(missing_names.len()) <= MAX_PAIRS;
         let near = |name: &str, names: &[String]| {
             let names = names.iter().map(String::as_str).filter(|_| compared);
             nearest(name, names).map(str::to_owned)
@@ -244,9 +246,9 @@ fn missing(problem: &ModelFileError) -> Option<&str> {
 
 /// The sparse form of a dense weight if it takes no more bytes: if half of the values or more are 0.
 fn smaller(weight: Weight) -> Weight {
-    let positions = (0..weight.values.len() as u32).filter(|&at| weight.values[at as usize] != 0.0);
-    let indices: Vec<u32> = positions.collect();
-    if 2 * indices.len() > weight.values.len() {
+    let positions = (0..).zip(&weight.values).filter(|(_, value)| **value != 0.0);
+    let indices: Vec<u32> = positions.map(|(position, _)| position).collect();
+    if indices.len() > weight.values.len() / 2 {
         return weight;
     }
     let values = weight.at(&indices);

@@ -3,6 +3,7 @@
 //! The rule is the default because it depends on densities alone: a configuration then gives the same bits on every
 //! machine with the same instruction set. Measured choices depend on the machine and its load, so every run writes its
 //! choices to `kernels.json`; resuming reads them from there, and `--kernels RUN/kernels.json` repeats them.
+#![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::arithmetic_side_effects)]
 
 use std::fs;
 use std::io::ErrorKind;
@@ -104,6 +105,7 @@ fn read(path: &Path) -> Result<Vec<Choice>, TrainError> {
 }
 
 #[cfg(test)]
+#[allow(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::arithmetic_side_effects)]
 mod tests {
     use super::*;
 

@@ -1,14 +1,20 @@
 //! The lock of a run folder: a lock of the operating system on the file `lock`, which dies with its process.
+#![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::arithmetic_side_effects)]
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{Read, Write};
+use std::io::{Read, Seek, Write};
 use std::path::Path;
+use std::thread::sleep;
+use std::time::Duration;
 
 use crate::error::TrainError;
 use crate::time;
 
 /// Most bytes that are read of what the holder wrote.
 const LIMIT: u64 = 200;
+/// How often, and after what time each, we look again for a note that is not there yet.
+const PATIENCE: usize = 50;
+const MOMENT: Duration = Duration::from_millis(10);
 
 /// Held for as long as it lives.
 #[derive(Debug)]
@@ -39,16 +45,41 @@ impl Lock {
     }
 }
 
-/// What the holder noted. It may be about to.
-fn holder(file: File) -> String {
-    let mut note = String::new();
-    match file.take(LIMIT).read_to_string(&mut note) {
-        Ok(1..) => note.trim().escape_debug().to_string(),
-        _ => "a process that has just started".to_owned(),
+/// What the holder noted. It may be about to: what stands there until then is of one that is gone.
+fn holder(mut file: File) -> String {
+    for _ in 0..PATIENCE {
+        match note(&mut file) {
+            Some((process, note)) if is_alive(process) => return note,
+            _ => sleep(MOMENT),
+        }
     }
+    // Perhaps it is on another machine that shares the disk.
+    note(&mut file).map_or_else(|| "a process that has just started".to_owned(), |(_, note)| note)
+}
+
+/// A note that is whole, and the process that it names.
+fn note(file: &mut File) -> Option<(i32, String)> {
+    let mut note = String::new();
+    file.rewind().and_then(|()| file.take(LIMIT).read_to_string(&mut note)).ok()?;
+    let note = note.strip_suffix('\n')?;
+    let process = note.strip_prefix("process ")?.split(' ').next()?.parse().ok()?;
+    Some((process, note.escape_debug().to_string()))
+}
+
+#[cfg(unix)]
+fn is_alive(process: i32) -> bool {
+    use rustix::process::{Pid, test_kill_process};
+    // One of another user is alive too.
+    Pid::from_raw(process).is_some_and(|pid| test_kill_process(pid) != Err(rustix::io::Errno::SRCH))
+}
+
+#[cfg(not(unix))]
+fn is_alive(_process: i32) -> bool {
+    true
 }
 
 #[cfg(test)]
+#[allow(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::arithmetic_side_effects)]
 mod tests {
     use super::*;
 
@@ -61,6 +92,26 @@ mod tests {
         assert!(message.contains(&format!("process {} since {year}", std::process::id())), "{message}");
         drop(first);
         Lock::take(folder.path()).unwrap();
+    }
+
+    #[test]
+    fn a_note_of_a_process_that_is_gone_is_not_taken_for_that_of_the_holder() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lock");
+        let mut gone = std::process::Command::new("true").spawn().unwrap();
+        gone.wait().unwrap();
+        std::fs::write(&path, format!("process {} since 2001\n", gone.id())).unwrap();
+        // Somebody has the lock and has not yet said so.
+        let mut holder = OpenOptions::new().write(true).open(&path).unwrap();
+        holder.try_lock().unwrap();
+        let message = std::thread::scope(|scope| {
+            let other = scope.spawn(|| Lock::take(folder.path()).unwrap_err().to_string());
+            sleep(3 * MOMENT);
+            holder.set_len(0).unwrap();
+            holder.write_all(format!("process {} since 2026\n", std::process::id()).as_bytes()).unwrap();
+            other.join().unwrap()
+        });
+        assert!(message.contains(&format!("process {} since 2026", std::process::id())), "{message}");
     }
 
     #[test]

@@ -1,25 +1,24 @@
 //! How much memory a run will take, said before its first step.
 //!
-//! What the engine holds is asked for; what it will hold only later is bounded from the shapes: sums of single units,
-//! gradients at zeros that the algorithm will ask for, and the copies that a checkpoint is made of.
+//! What the engine holds is asked for; what it will hold only later is reckoned from the shapes: sums of single units,
+//! gradients at zeros that the algorithm will ask for, what a decision sorts, and the copies that a checkpoint is made of.
+//! What remains is the program itself, [`PROGRAM`] and [`THREAD`]: constants, found by subtracting all that from the peak of
+//! small runs on Linux. They are code and tables of the binary that were touched, the allocator, and stacks.
 
 use std::fmt;
 
-use bidst_data::Dataset;
-use bidst_engine::{Kernel, Network};
+use bidst_data::{AHEAD, Dataset};
+use bidst_engine::{Kernel, SparseTensor};
 use bidst_topology::Needs;
 use serde::{Deserialize, Serialize};
 
-use crate::setup::PREFETCH;
 use crate::trainer::Trainer;
 use crate::units::size;
 
 /// The program itself, with its libraries and what the allocator keeps.
-const PROGRAM: u64 = 16 << 20;
-/// Scratch and stack of a thread at work.
-const THREAD: u64 = 2 << 20;
-/// Images in a lane.
-const LANES: usize = 16;
+const PROGRAM: u64 = 21 << 19;
+/// Stack of a thread at work, its scratch, and what the allocator keeps for it.
+const THREAD: u64 = 5 << 18;
 /// Decisions that are looked at for what they ask for.
 const HORIZON: u64 = 10_000;
 
@@ -38,10 +37,13 @@ pub struct Prediction {
     pub gradients: u64,
     /// Activations and their gradients.
     pub activations: u64,
-    /// What the algorithm keeps.
+    /// What the algorithm keeps, and what is remembered of the patterns.
     pub algorithm: u64,
     /// A checkpoint while it is written.
     pub checkpoint: u64,
+    /// What a decision sorts, and the tensor that it changes while there are two of it. It never meets a checkpoint.
+    #[serde(default)]
+    pub decision: u64,
 }
 
 impl Prediction {
@@ -49,31 +51,31 @@ impl Prediction {
     pub(crate) fn of(trainer: &Trainer) -> Prediction {
         let memory = trainer.network.memory();
         let asked = asked(trainer);
-        let entries = |at: usize| trainer.network.weights()[at].nnz() + asked[at].candidates;
         let candidates = asked.iter().map(|asked| asked.candidates).sum::<usize>();
         let zeros = asked.iter().map(|asked| asked.everywhere + asked.candidates).sum::<usize>();
         // Per candidate: its position, kept twice, and its entries in the streams of the kernels.
         let parameters = memory.parameter_bytes() + candidates * 32;
-        let state = memory.weights_bytes + memory.momentum_bytes + memory.index_bytes + trainer.algorithm.dense_bytes();
         Prediction {
             program: PROGRAM + trainer.network.threads() as u64 * THREAD,
-            data: data_bytes(trainer.train.dataset()) + data_bytes(trainer.test.dataset()),
+            data: data_bytes(trainer.train.dataset()) + data_bytes(trainer.test.dataset()) + embedded_bytes(trainer),
             batches: batch_bytes(trainer),
             parameters: parameters as u64,
-            gradients: (size_of::<f32>() * (zeros + unit_sums(&trainer.network, entries, &asked))) as u64,
+            gradients: (size_of::<f32>() * (zeros + unit_sums(trainer, &asked))) as u64,
             activations: (memory.activations_bytes + memory.activation_gradients_bytes) as u64,
-            algorithm: trainer.algorithm.dense_bytes() as u64,
-            checkpoint: 2 * state as u64,
+            algorithm: (trainer.algorithm.dense_bytes() + history_bytes(trainer)) as u64,
+            checkpoint: checkpoint_bytes(trainer) as u64,
+            decision: decision_bytes(trainer, &asked) as u64,
         }
     }
 
-    /// All of it.
+    /// All of it that is there at the same time.
     pub fn total(&self) -> u64 {
-        self.parts().iter().map(|(_, bytes)| bytes).sum()
+        let sum: u64 = self.parts().iter().map(|(_, bytes)| bytes).sum();
+        sum - self.checkpoint.min(self.decision)
     }
 
-    fn parts(&self) -> [(&'static str, u64); 8] {
-        let Prediction { program, data, batches, parameters, gradients, activations, algorithm, checkpoint } = *self;
+    fn parts(&self) -> [(&'static str, u64); 9] {
+        let Prediction { program, data, batches, parameters, gradients, activations, .. } = *self;
         [
             ("program", program),
             ("data", data),
@@ -81,8 +83,9 @@ impl Prediction {
             ("parameters", parameters),
             ("sums of gradients", gradients),
             ("activations", activations),
-            ("algorithm", algorithm),
-            ("a checkpoint", checkpoint),
+            ("algorithm", self.algorithm),
+            ("a checkpoint", self.checkpoint),
+            ("or a decision", self.decision),
         ]
     }
 }
@@ -121,26 +124,64 @@ fn asked(trainer: &Trainer) -> Vec<Asked> {
     asked
 }
 
-/// Floats of the largest buffer of sums of single units, and of those at all positions.
-fn unit_sums(network: &Network, entries: impl Fn(usize) -> usize, asked: &[Asked]) -> usize {
-    let units = network.batch_size().div_ceil(LANES);
-    let kernels = network.kernels();
+/// Floats of the largest buffer of sums of single units, of those at all positions, and of a weight with its zeros.
+fn unit_sums(trainer: &Trainer, asked: &[Asked]) -> usize {
+    let (network, kernels) = (&trainer.network, trainer.network.kernels());
     let is_dense = |name: &str| kernels.iter().any(|choice| choice.layer == name && choice.backward == Kernel::Dense);
-    let own = network.weights().iter().enumerate().map(|(at, weight)| match is_dense(weight.name()) {
-        // The dense kernels also want the weight with its zeros.
-        true => (units + 1) * weight.len(),
-        false => units * entries(at),
-    });
-    let everywhere = asked.iter().map(|asked| units * asked.everywhere);
-    own.max().unwrap_or(0) + everywhere.max().unwrap_or(0)
+    let (mut own, mut everywhere, mut with_zeros) = (0, 0, 0);
+    for ((weight, units), asked) in network.weights().iter().zip(network.units()).zip(asked) {
+        if is_dense(weight.name()) {
+            own = own.max(units * weight.len());
+            with_zeros = with_zeros.max(if weight.is_dense() { 0 } else { weight.len() });
+        } else {
+            let probed = (trainer.algorithm.probe_share() * units as f32).ceil() as usize;
+            own = own.max(units * (weight.nnz() + asked.candidates));
+            everywhere = everywhere.max(probed * asked.everywhere);
+        }
+    }
+    own + everywhere + with_zeros
 }
 
 fn data_bytes(data: &Dataset) -> u64 {
     (data.images.memory() + size_of_val(&data.labels[..])) as u64
 }
 
-/// Batches in preparation, on their way, in use and to be used again, of both loaders.
+/// Files within the binary that were read to the end.
+fn embedded_bytes(trainer: &Trainer) -> u64 {
+    let name = &trainer.config.data.name;
+    bidst_data::list().iter().filter(|source| source.name == name).map(|source| source.embedded_bytes as u64).sum()
+}
+
+/// Batches that are ready, and one in use, of both loaders.
 fn batch_bytes(trainer: &Trainer) -> u64 {
     let image = size_of::<f32>() * trainer.train.dataset().image_len();
-    (2 * (PREFETCH + 2) * trainer.config.train.batch_size * image) as u64
+    let batch = image * trainer.config.train.batch_size;
+    let batches =
+        |loader: &bidst_data::Loader| (AHEAD * trainer.config.data.workers + 1).min(loader.batches_per_epoch());
+    (batch * (batches(&trainer.train) + batches(&trainer.test))) as u64
+}
+
+/// The state of a trainer twice: tensor by tensor, and put together.
+fn checkpoint_bytes(trainer: &Trainer) -> usize {
+    let words = |(at, weight): (usize, &SparseTensor)| match trainer.sparse.contains(&at) {
+        true => 3 * weight.nnz(),
+        false => 2 * weight.nnz(),
+    };
+    let weights: usize = trainer.network.weights().iter().enumerate().map(words).sum();
+    let vectors: usize = trainer.network.vectors().iter().map(|vector| 2 * vector.values.len()).sum();
+    2 * (size_of::<f32>() * (weights + vectors) + trainer.algorithm.dense_bytes() + history_bytes(trainer))
+}
+
+/// Three bits a position: the patterns at the last mark, ever active, ever inspected.
+fn history_bytes(trainer: &Trainer) -> usize {
+    trainer.layers.iter().map(|layer| 3 * layer.len() / 8).sum()
+}
+
+/// Scores of what is active and of the candidates; the scores at all positions of one layer, with their positions; one tensor
+/// twice, with the streams of its kernels.
+fn decision_bytes(trainer: &Trainer, asked: &[Asked]) -> usize {
+    let layers = || trainer.sparse.iter().map(|&at| (trainer.network.weights()[at].nnz(), asked[at]));
+    let scored: usize = layers().map(|(nnz, asked)| 8 * (nnz + asked.candidates)).sum();
+    let of_one = layers().map(|(nnz, asked)| 8 * asked.everywhere + 32 * nnz);
+    scored + of_one.max().unwrap_or(0)
 }

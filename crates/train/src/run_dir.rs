@@ -15,6 +15,7 @@
 //! ├── result.json         what the finished run came to: last epoch, totals, sizes
 //! └── report.{html,png}   all of this for people, see the `report` module
 //! ```
+#![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::arithmetic_side_effects)]
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Write};
@@ -26,7 +27,7 @@ use serde::{Deserialize, Serialize};
 use crate::checkpoint::Checkpoints;
 use crate::config::Config;
 use crate::error::TrainError;
-use crate::files::write_atomically;
+use crate::files::{json, json_line, write_atomically};
 use crate::inventory::Inventory;
 use crate::lock::Lock;
 use crate::metrics::{DecisionRecord, EpochRecord, SpikeRecord, StepRecord};
@@ -229,7 +230,7 @@ impl RunDir {
     /// # Errors
     /// [`TrainError::Io`]
     pub fn write_manifest_at(run: &Path, manifest: &Manifest) -> Result<(), TrainError> {
-        let json = serde_json::to_string_pretty(manifest).expect("a manifest has only string keys");
+        let json = json(manifest);
         write_atomically(&run.join("manifest.json"), format!("{json}\n").as_bytes())
     }
 
@@ -243,7 +244,7 @@ impl RunDir {
     /// # Errors
     /// [`TrainError::Io`]
     pub fn write_kernels(&self, choices: &[Choice]) -> Result<(), TrainError> {
-        let json = serde_json::to_string_pretty(choices).expect("choices have only string keys");
+        let json = json(choices);
         write_atomically(&RunDir::kernels_path(&self.path), format!("{json}\n").as_bytes())
     }
 
@@ -252,7 +253,7 @@ impl RunDir {
     /// # Errors
     /// [`TrainError::Io`]
     pub fn write_inventory(&self, inventory: &Inventory) -> Result<(), TrainError> {
-        let json = serde_json::to_string_pretty(inventory).expect("an inventory has only string keys");
+        let json = json(inventory);
         write_atomically(&self.path.join("inventory.json"), format!("{json}\n").as_bytes())
     }
 
@@ -271,18 +272,19 @@ fn records(run: &Path) -> Result<[File; 2], TrainError> {
         let path = run.join(name);
         OpenOptions::new().create(true).append(true).open(&path).map_err(TrainError::io("open", &path))
     };
-    Ok([append(RECORDS[0])?, append(RECORDS[1])?])
+    let [metrics, topology] = RECORDS;
+    Ok([append(metrics)?, append(topology)?])
 }
 
 /// Makes `NAME`, or `NAME-2` and so on if it is there already.
 fn new_folder(parent: &Path, name: &str) -> Result<PathBuf, TrainError> {
     let mut path = parent.join(name);
-    let mut attempt = 1;
+    let mut attempt: u32 = 1;
     loop {
         match fs::create_dir(&path) {
             Ok(()) => return Ok(path),
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-                attempt += 1;
+                attempt = attempt.saturating_add(1);
                 path = parent.join(format!("{name}-{attempt}"));
             }
             Err(error) => return Err(TrainError::io("create", &path)(error)),
@@ -299,9 +301,8 @@ fn title(config: &Config) -> String {
 }
 
 fn append(file: &mut File, path: &Path, value: &impl Serialize) -> Result<(), TrainError> {
-    let mut line = serde_json::to_vec(value).expect("records have only string keys");
-    line.push(b'\n');
-    file.write_all(&line).map_err(TrainError::io("write", path))
+    let line = format!("{}\n", json_line(value));
+    file.write_all(line.as_bytes()).map_err(TrainError::io("write", path))
 }
 
 /// Whether a line is whole and records a step before `steps`, or an epoch before `epochs`.
@@ -320,6 +321,7 @@ fn is_before(line: &str, steps: u64, epochs: u64) -> bool {
 }
 
 #[cfg(test)]
+#[allow(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::arithmetic_side_effects)]
 mod tests {
     use super::*;
 

@@ -51,7 +51,7 @@ impl<'a> NetworkScorer<'a> {
         let parts = images.len().div_ceil(self.batch_size).max(1);
         let batch_size = images.len().div_ceil(parts).max(1);
         let chosen = self.data.subset(&images).map_err(boxed)?;
-        let options = LoaderOptions { batch_size, seed: 0, augment: Augment::NONE, shuffle: false, prefetch: 0 };
+        let options = LoaderOptions { batch_size, seed: 0, augment: Augment::NONE, shuffle: false, workers: 0 };
         let loader = Loader::new(Arc::new(chosen), options).map_err(boxed)?;
         loader.epoch(0, 0).collect::<Result<_, _>>().map_err(boxed)
     }

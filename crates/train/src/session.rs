@@ -240,12 +240,18 @@ impl Session {
             }
             Err(error) => (Status::Failed, Some(error.to_string())),
         };
-        self.run.write_manifest(&self.manifest)?;
-        let report = match self.trainer.config.run.report {
-            true => report::write_run(self.run.path(), None, &report::path(self.run.path())).map(drop),
+        // On a disk that is full this fails too; what happened first is what matters.
+        let noted = self.run.write_manifest(&self.manifest);
+        let Session { trainer, run, .. } = self;
+        let wants_report = trainer.config.run.report;
+        // The report is drawn in memory that the training no longer needs.
+        drop(trainer);
+        let report = match wants_report {
+            true => report::write_run(run.path(), None, &report::path(run.path())).map(drop),
             false => Ok(()),
         };
         let outcome = result?;
+        noted?;
         report?;
         Ok(outcome)
     }

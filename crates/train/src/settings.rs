@@ -10,7 +10,7 @@ use crate::config::Config;
 pub(crate) type Settings = BTreeMap<String, String>;
 
 /// Settings that say where and how, not what: they may change between two parts of a run.
-const CIRCUMSTANCES: [&str; 10] = [
+const CIRCUMSTANCES: [&str; 11] = [
     "run.output",
     "run.threads",
     "run.tensorboard",
@@ -21,6 +21,7 @@ const CIRCUMSTANCES: [&str; 10] = [
     "train.on_spike",
     "data.dir",
     "data.cache",
+    "data.workers",
 ];
 /// Settings that decide what a run records, but not what its state is. Measured kernels are in `kernels.json`.
 const NOT_OF_THE_STATE: [&str; 2] = ["run.log_interval", "engine.kernels"];

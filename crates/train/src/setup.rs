@@ -24,9 +24,6 @@ use crate::sparsity::Allocation;
 use crate::spikes::SpikeWatch;
 use crate::trainer::{MaskTime, Trainer};
 
-/// Batches that the loaders prepare ahead.
-pub(crate) const PREFETCH: usize = 2;
-
 /// The network that `config` names, for images and classes of `data`.
 ///
 /// # Errors
@@ -38,12 +35,12 @@ pub fn graph(config: &Config, data: &Dataset) -> Result<Graph, TrainError> {
     zoo::build(model, &options).map_err(|source| TrainError::Model { model: model.clone(), source })
 }
 
-/// A loader that goes once through `data` in order, without changes to the images.
+/// A loader that goes once through `data` in order, without changes to the images, and prepares them in so many threads.
 ///
 /// # Errors
 /// [`TrainError::Data`]
-pub fn test_loader(data: Arc<Dataset>, batch_size: usize) -> Result<Loader, TrainError> {
-    let options = LoaderOptions { batch_size, seed: 0, augment: Augment::NONE, shuffle: false, prefetch: PREFETCH };
+pub fn test_loader(data: Arc<Dataset>, batch_size: usize, workers: usize) -> Result<Loader, TrainError> {
+    let options = LoaderOptions { batch_size, seed: 0, augment: Augment::NONE, shuffle: false, workers };
     Ok(Loader::new(data, options)?)
 }
 
@@ -138,11 +135,11 @@ impl Trainer {
         patterns: Vec<Option<Vec<u32>>>,
         algorithm: &dyn Maker,
     ) -> Result<Trainer, TrainError> {
-        let (seed, batch_size) = (config.run.seed, config.train.batch_size);
+        let (seed, batch_size, workers) = (config.run.seed, config.train.batch_size, config.data.workers);
         let augment = config.augment();
-        let options = LoaderOptions { batch_size, seed, augment, shuffle: true, prefetch: PREFETCH };
+        let options = LoaderOptions { batch_size, seed, augment, shuffle: true, workers };
         let train = Loader::new(Arc::new(data.train), options)?;
-        let test = test_loader(Arc::new(data.test), batch_size)?;
+        let test = test_loader(Arc::new(data.test), batch_size, workers)?;
         let steps_per_epoch = train.batches_per_epoch() as u64;
         let total_steps = config.train.epochs * steps_per_epoch;
 

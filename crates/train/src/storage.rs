@@ -1,4 +1,5 @@
 //! The file operations of a save, as a seam: [`Disk`] does them, a test puts a disk in its place that fails.
+#![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::arithmetic_side_effects)]
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -103,10 +104,12 @@ impl Storage for Disk {
 
     fn read(&self, path: &Path, limit: u64) -> io::Result<Vec<u8>> {
         // A pipe would keep its reader waiting.
-        if !fs::metadata(path)?.is_file() {
+        let about = fs::metadata(path)?;
+        if !about.is_file() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a file"));
         }
-        let mut bytes = Vec::new();
+        // A buffer that grows while it is read would take twice the memory.
+        let mut bytes = Vec::with_capacity(usize::try_from(about.len().min(limit)).unwrap_or(0));
         File::open(path)?.take(limit).read_to_end(&mut bytes)?;
         Ok(bytes)
     }

@@ -4,10 +4,11 @@ mod common;
 
 use std::collections::BTreeSet;
 
-use bidst_data::Pixels;
+use bidst_data::{Dataset, Pixels, Splits};
+use bidst_model::zoo;
 use bidst_topology::algorithms;
 use bidst_train::checkpoint;
-use bidst_train::config::Activations;
+use bidst_train::config::{Activations, Model};
 use bidst_train::export::{About, ModelFile};
 use bidst_train::metrics::{EpochRecord, EpochTiming};
 use bidst_train::trainer::{Event, Trainer};
@@ -69,19 +70,72 @@ fn a_run_with_bf16_activations_learns_and_resumes_bit_for_bit() {
     assert!(fingerprint(&whole) != fingerprint(&full), "activations were stored as f32");
 }
 
+/// Numbers of threads and of workers that load, beside one of each; all of them with `BIDST_LONG=1`.
+fn circumstances() -> Vec<(usize, usize)> {
+    match std::env::var_os("BIDST_LONG") {
+        None => vec![(2, 0), (3, 4), (4, 1), (8, 4)],
+        Some(_) => {
+            [1, 2, 3, 4, 8].into_iter().flat_map(|threads| [0, 1, 4].map(|workers| (threads, workers))).collect()
+        }
+    }
+}
+
+/// Trains two epochs under all circumstances.
+fn the_bits_are_the_same(config: &Config, data: fn() -> Splits) {
+    let run = |(threads, workers)| {
+        let mut config = config.clone();
+        (config.run.threads, config.data.workers) = (threads, workers);
+        let mut trainer = Trainer::new(config, data()).unwrap();
+        train(&mut trainer, 2);
+        fingerprint(&trainer)
+    };
+    let one = run((1, 1));
+    for (threads, workers) in circumstances() {
+        let (model, algorithm) = (&config.model.name, &config.algorithm.name);
+        assert!(run((threads, workers)) == one, "{model}, {algorithm}: {threads} threads, {workers} workers");
+    }
+}
+
 #[test]
-fn every_algorithm_trains_to_the_same_bits_with_any_number_of_threads() {
+fn every_algorithm_trains_to_the_same_bits_with_any_number_of_threads_and_workers() {
     for entry in algorithms::list() {
-        let run = |threads: usize| {
-            let mut config = often(entry.name);
-            config.run.threads = threads;
-            let mut trainer = Trainer::new(config, common::splits()).unwrap();
-            train(&mut trainer, 2);
-            fingerprint(&trainer)
-        };
-        let one = run(1);
-        for threads in [2, 3, 4, 8] {
-            assert!(run(threads) == one, "{} with {threads} threads", entry.name);
+        let mut config = often(entry.name);
+        config.data.augment = Some(vec!["crop:1".to_owned(), "flip".to_owned()]);
+        the_bits_are_the_same(&config, common::splits);
+    }
+}
+
+/// 40 training and 12 test images of noise in colour.
+fn colours() -> Splits {
+    let images = |name: &str, count: usize| {
+        let pixel = |at: usize| (bidst_topology::rng::at(count as u64, at as u64) >> 56) as u8;
+        let labels = (0..count).map(|index| (index % 4) as u16).collect();
+        Dataset {
+            name: name.to_owned(),
+            channels: 3,
+            height: 32,
+            width: 32,
+            classes: 4,
+            images: (0..count * 3 * 32 * 32).map(pixel).collect::<Vec<u8>>().into(),
+            labels,
+            mean: vec![0.5; 3],
+            std: vec![0.25; 3],
+        }
+    };
+    Splits { train: images("noise train", 40), test: images("noise test", 12) }
+}
+
+#[test]
+fn every_model_trains_to_the_same_bits_with_any_number_of_threads_and_workers() {
+    let all = algorithms::list().iter().map(|entry| entry.name);
+    let algorithms: Vec<&str> = if std::env::var_os("BIDST_LONG").is_some() { all.collect() } else { vec!["bidst"] };
+    for entry in zoo::list() {
+        for algorithm in &algorithms {
+            let mut config = often(algorithm);
+            config.model = Model { name: entry.name.to_owned(), width: 0.125, init: None };
+            config.data.augment = Some(vec!["crop:4".to_owned(), "flip".to_owned()]);
+            config.optim.lr = 0.01;
+            the_bits_are_the_same(&config, colours);
         }
     }
 }

@@ -72,7 +72,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let batch_size = config.train.batch_size;
     let (threads, activations) = (setup::threads(&config), config.engine.activations.into());
     let options = |batch_size| Options { batch_size, threads, activations, instruction_set: None };
-    let loader = setup::test_loader(Arc::new(test), batch_size)?;
+    let loader = setup::test_loader(Arc::new(test), batch_size, 1)?;
     let examination = examine(&mut model.network(options(batch_size))?, &loader)?;
     if let Some(out) = &args.logits {
         let shape = [examination.evaluation.images, model.about.classes];

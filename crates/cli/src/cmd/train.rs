@@ -17,6 +17,8 @@ use crate::signals;
 ///
 /// Settings come from the defaults, then CONFIG, then the flags below, then --set; the later win. What holds in the end is
 /// written to config.toml in the run folder, and training on that file repeats the run.
+///
+/// Ctrl-C or SIGTERM finishes the step, saves and stops; a second one stops at once. SIGUSR1 saves and goes on.
 #[derive(clap::Args)]
 pub struct Args {
     /// A TOML file with settings, such as those in configs/
@@ -43,6 +45,7 @@ pub struct Args {
 /// # Errors
 /// See the exit codes.
 pub fn run(args: &Args) -> anyhow::Result<()> {
+    signals::listen_for_saves()?;
     let session = match &args.resume {
         Some(run) => Session::resume(run, &circumstances(args)?)?,
         None => Session::start(configuration(args)?)?,

@@ -3,15 +3,21 @@
 // Every test takes what it needs.
 #![allow(dead_code)]
 
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
 
 use assert_cmd::cargo::cargo_bin;
 use serde_json::Value;
 
 /// Writes 400 training and 100 test images of ten classes as IDX files, and returns their folder.
 pub fn write_data(folder: &Path) -> PathBuf {
+    write_data_with(folder, 100)
+}
+
+/// The same with so many test images.
+pub fn write_data_with(folder: &Path, test_images: u32) -> PathBuf {
     let data = folder.join("data");
     fs::create_dir_all(&data).unwrap();
     let header = |kind: u8, sizes: &[u32]| {
@@ -23,7 +29,7 @@ pub fn write_data(folder: &Path) -> PathBuf {
         seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         (seed >> 24) as u8
     };
-    for (split, count) in [("train", 400_u32), ("t10k", 100)] {
+    for (split, count) in [("train", 400_u32), ("t10k", test_images)] {
         let mut images = header(3, &[count, 28, 28]);
         let mut labels = header(1, &[count]);
         for image in 0..count {
@@ -38,23 +44,103 @@ pub fn write_data(folder: &Path) -> PathBuf {
     data
 }
 
-/// `bidst`, silent, with piped output.
-pub fn bidst(folder: &Path, arguments: &[&str]) -> Command {
+/// Writes 1000 training and 100 test images of noise as the binary version of CIFAR-10 in `folder`/data.
+pub fn write_cifar(folder: &Path) {
+    let data = folder.join("data");
+    fs::create_dir_all(&data).unwrap();
+    let mut seed = 1_u32;
+    let mut noise = || {
+        seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (seed >> 24) as u8
+    };
+    let mut records = |count: u8| {
+        let mut bytes = Vec::new();
+        for image in 0..count {
+            bytes.push(image % 10);
+            bytes.extend((0..3072).map(|_| noise()));
+        }
+        bytes
+    };
+    (1..=5).for_each(|file| fs::write(data.join(format!("data_batch_{file}.bin")), records(200)).unwrap());
+    fs::write(data.join("test_batch.bin"), records(100)).unwrap();
+}
+
+/// `bidst` about to start, with piped output. Whichever way it is run, a panic in it is a failure of the test.
+pub struct Bidst(Command);
+
+/// `bidst` with `arguments`, in `folder`.
+pub fn bidst<S: AsRef<OsStr>>(folder: &Path, arguments: impl IntoIterator<Item = S>) -> Bidst {
     let mut command = Command::new(cargo_bin!("bidst"));
-    command.current_dir(folder).args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped());
-    command
+    command.current_dir(folder).args(arguments);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    Bidst(command)
+}
+
+impl Bidst {
+    /// Starts it.
+    pub fn spawn(&mut self) -> Running {
+        Running(Some(self.0.spawn().unwrap()))
+    }
+
+    /// Starts it and waits for its end.
+    pub fn output(&mut self) -> Output {
+        self.spawn().output()
+    }
+}
+
+/// A `bidst` at work; it has to be waited for.
+pub struct Running(Option<Child>);
+
+impl Running {
+    fn child(&mut self) -> &mut Child {
+        self.0.as_mut().expect("it was not waited for yet")
+    }
+
+    pub fn id(&self) -> u32 {
+        self.0.as_ref().map_or(0, Child::id)
+    }
+
+    /// Its standard output, which then is not in [`Running::output`].
+    pub fn stdout(&mut self) -> ChildStdout {
+        self.child().stdout.take().unwrap()
+    }
+
+    pub fn is_alive(&mut self) -> bool {
+        self.child().try_wait().unwrap().is_none()
+    }
+
+    pub fn kill(&mut self) {
+        self.child().kill().unwrap();
+    }
+
+    /// Waits for its end.
+    pub fn output(mut self) -> Output {
+        let output = self.0.take().unwrap().wait_with_output().unwrap();
+        let message = String::from_utf8_lossy(&output.stderr);
+        assert_ne!(output.status.code(), Some(101), "a panic: {message}");
+        let is_bug = ["panicked at", "this is a bug in bidst"].into_iter().any(|words| message.contains(words));
+        assert!(!is_bug, "a panic: {message}");
+        output
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.0.take() {
+            drop(child.kill().and_then(|()| child.wait()));
+            assert!(std::thread::panicking(), "nobody looked at how it ended");
+        }
+    }
 }
 
 /// Exit code (`None` after a signal) and standard error.
-pub fn end_of(child: Child) -> (Option<i32>, String) {
-    let output = child.wait_with_output().unwrap();
-    let message = String::from_utf8(output.stderr).unwrap();
-    assert_ne!(output.status.code(), Some(101), "a panic: {message}");
-    (output.status.code(), message)
+pub fn end_of(child: Running) -> (Option<i32>, String) {
+    let output = child.output();
+    (output.status.code(), String::from_utf8(output.stderr).unwrap())
 }
 
 /// Sends a signal to a child.
-pub fn send(signal: &str, child: &Child) {
+pub fn send(signal: &str, child: &Running) {
     assert!(Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap().success());
 }
 

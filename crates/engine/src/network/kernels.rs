@@ -7,7 +7,7 @@ use crate::sparse_tensor::SparseTensor;
 use crate::steps::{Backward, Conv, Forward, Step};
 use bidst_kernels::{
     BackwardUnit, Bounds, ConvShape, Finish, ForwardUnit, InputGradient, InstructionSet, LANES, Lane, Mix, Norm,
-    Storage, Term,
+    Storage, Term, tiles,
 };
 use std::time::Instant;
 
@@ -18,6 +18,14 @@ impl Network {
     /// The kernels in use, layer by layer in the order of the forward pass.
     pub fn kernels(&self) -> Vec<Choice> {
         convolutions(&self.steps).map(|conv| conv.choice().clone()).collect()
+    }
+
+    /// Parts that a whole batch is cut into, per weight tensor in the order of [`Network::weights`]: each leaves sums of its own.
+    pub fn units(&self) -> Vec<usize> {
+        let tiles = tiles(self.batch_size).next_multiple_of(self.unit);
+        let mut units = vec![0; self.state.weights.len()];
+        convolutions(&self.steps).for_each(|conv| units[conv.weight()] = tiles / conv.unit());
+        units
     }
 
     /// Sets how layers get their kernels, now and whenever their patterns change.

@@ -49,7 +49,7 @@ impl Bench {
         config.data.augment = Some(Vec::new());
         let (batch_size, shape) = (config.train.batch_size, image_shape(&config)?);
         let images = random_images(batch_size * BATCHES, shape);
-        let options = LoaderOptions { batch_size, seed: 0, augment: Augment::NONE, shuffle: false, prefetch: 0 };
+        let options = LoaderOptions { batch_size, seed: 0, augment: Augment::NONE, shuffle: false, workers: 0 };
         let ready = Loader::new(Arc::new(images.clone()), options)?.epoch(0, 0).collect::<Result<_, _>>()?;
         let trainer = Trainer::new(config, Splits { train: images, test: random_images(1, shape) })?;
         Ok(Bench { trainer, ready, next: 0, stream: None })

@@ -97,7 +97,7 @@ pub enum Flaw {
         file: &'static str,
     },
     /// It belongs to a run with other settings.
-    #[error("it was made with `{key}` {was}, the run says {now}")]
+    #[error("it was made with `{}` {}, the run says {now}", key.escape_debug(), shown(was))]
     Settings {
         /// The setting that differs.
         key: String,
@@ -106,4 +106,9 @@ pub enum Flaw {
         /// Its value in the run.
         now: String,
     },
+}
+
+/// A value as it may be shown: what a file says can be long and hold control characters.
+fn shown(value: &str) -> String {
+    value.chars().take(100).filter(|letter| !letter.is_control()).collect()
 }

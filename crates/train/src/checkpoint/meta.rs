@@ -1,4 +1,5 @@
 //! `meta.json`: what is not a tensor, and the digests of everything.
+#![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::arithmetic_side_effects)]
 
 use std::collections::BTreeMap;
 
@@ -6,6 +7,7 @@ use safetensors::SafeTensors;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::flaw::Flaw;
+use crate::files::json_line;
 use crate::metrics::{EpochRecord, StartCost, Tally};
 use crate::settings::Settings;
 
@@ -69,7 +71,7 @@ impl Meta {
 
     /// The file: the entries, sealed by their digest.
     pub fn to_bytes(&self) -> Vec<u8> {
-        seal(&serde_json::to_string(self).expect("a record has only string keys"))
+        seal(&json_line(self))
     }
 
     /// Reads a sealed file.

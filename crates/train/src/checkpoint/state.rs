@@ -1,4 +1,5 @@
 //! From a trainer to bytes and back.
+#![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::arithmetic_side_effects)]
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -1,4 +1,5 @@
 //! The folder of the checkpoints: writing one, finding the newest that is whole, removing old ones.
+#![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::arithmetic_side_effects)]
 
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
@@ -92,8 +93,8 @@ impl<'a> Checkpoints<'a> {
 
     fn put(&self, meta: &Meta, state: &[u8]) -> Result<Saved, TrainError> {
         let sealed = meta.to_bytes();
-        let bytes = (state.len() + sealed.len()) as u64;
-        let best = meta.last.as_ref().map(|last| last.run.best_epoch + 1);
+        let bytes = state.len().saturating_add(sealed.len()) as u64;
+        let best = meta.last.as_ref().map(|last| last.run.best_epoch.saturating_add(1));
         let saved = self.commit(meta.step, &[(STATE, state), (META, &sealed)]);
         let pruned = saved.and_then(|name| self.prune(&name, best).map(|()| name));
         let name = pruned.map_err(|failure| self.explain(meta.step, bytes, failure))?;
@@ -106,7 +107,7 @@ impl<'a> Checkpoints<'a> {
     /// [`TrainError::NoRoom`]
     pub fn reserve(&self, bytes: u64) -> Result<(), TrainError> {
         // The last ones, that of the best epoch, and one that is being written; one of them is there already.
-        let wanted = (KEEP as u64 + 1) * bytes;
+        let wanted = (KEEP as u64).saturating_add(1).saturating_mul(bytes);
         match self.storage.free_space(&self.run).map_err(TrainError::io("ask for the free space of", &self.run))? {
             Some(free) if free < wanted => Err(TrainError::NoRoom { path: self.run.clone(), wanted, free }),
             _ => Ok(()),
@@ -201,12 +202,12 @@ impl<'a> Checkpoints<'a> {
     /// Removes what is neither among the newest nor of the best epoch. The one just saved always stays, and so does what
     /// could not be read for a reason that may pass, or is not ours.
     fn prune(&self, saved: &str, best: Option<u64>) -> Done {
-        let mut kept = 1;
+        let mut kept: usize = 1;
         let names = self.names()?.unwrap_or_default();
         for name in names.iter().rev().filter(|name| *name != saved && position(name).is_some()) {
             // Only what is whole counts as kept, down to its last byte; for the rest `meta.json` says enough.
             if kept < KEEP && self.read(name, None).is_ok() {
-                kept += 1;
+                kept = kept.saturating_add(1);
                 continue;
             }
             let keep = match self.read_meta(name) {
@@ -350,5 +351,6 @@ fn unused_name(step: u64, names: &[String]) -> String {
 }
 
 #[cfg(test)]
+#[allow(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::arithmetic_side_effects)]
 #[path = "retention_tests.rs"]
 mod retention_tests;

@@ -1,4 +1,5 @@
 //! How a run stands, as its folder says.
+#![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::arithmetic_side_effects)]
 
 use std::path::Path;
 

@@ -1,4 +1,5 @@
 //! Merges layers of settings: defaults, then files, then flags, then `--set`, the later winning.
+#![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::arithmetic_side_effects)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -63,7 +64,7 @@ impl Builder {
         self.partial |= !errors.is_empty();
         let first = faulty.first().map_or(text.len(), |&line| lines.start(line));
         // What stands above the first mistake is checked too.
-        let sound = &text[..first];
+        let sound = text.get(..first).unwrap_or_default();
         let both = DeTable::parse(sound).and_then(|spanned| Ok((spanned, toml::from_str::<Table>(sound)?)));
         let (spanned, table) = match both {
             Ok(both) => both,
@@ -242,7 +243,7 @@ struct Lines(Vec<usize>);
 
 impl Lines {
     fn of(text: &str) -> Lines {
-        Lines(std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect())
+        Lines(std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at.saturating_add(1))).collect())
     }
 
     /// The 1-based line of a byte offset.

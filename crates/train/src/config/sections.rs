@@ -115,6 +115,9 @@ section! {
         augment: Option<Vec<String>> = None, Kind::Words("`flip`, `resized-crop`, `crop:N` with N from 1 to 64", augment::problem);
         /// Damaged records or image files that are left out; with more the run is refused
         skip_bad: usize = 0, Kind::Integer(0, ANY);
+        /// Threads that read and prepare images ahead of the training, up to two batches each; with 0 the training does it
+        /// itself. The result is the same for any number
+        workers: usize = 1, Kind::Integer(0, 64);
         /// Side of the squares that image files are shown as
         size: usize = 224, Kind::Integer(1, MAX_SIDE as u64);
         /// Shorter side that image files are resized to before a square is cut out of them

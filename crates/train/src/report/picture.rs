@@ -1,7 +1,9 @@
 //! The report as a picture: the same panels, laid out once, drawn by resvg in light colours.
 
+use std::io::Write;
 use std::sync::{Arc, OnceLock};
 
+use png::{ColorType, Encoder};
 use resvg::tiny_skia::{Pixmap, Transform};
 use resvg::usvg::{Options, Tree, fontdb};
 
@@ -20,6 +22,8 @@ const COLUMNS: f64 = 3.0;
 const PAGE: f64 = 2.0 * EDGE + COLUMNS * WIDTH + (COLUMNS - 1.0) * GAP;
 /// Pixels of the picture for a unit of the drawing: sharp on fine screens.
 const SCALE: f32 = 2.0;
+/// Rows of pixels that are drawn at a time: all at once, a picture would often take more memory than the training did.
+const BAND: u32 = 128;
 /// Height beyond which tables are left to the page, and a picture is cut.
 const MAX_HEIGHT: f64 = 5_000.0;
 /// Height of a tile.
@@ -126,9 +130,23 @@ fn table(body: &mut Canvas, y: f64, table: &Table) -> f64 {
 pub fn png(canvas: &Canvas) -> Option<Vec<u8>> {
     let tree = Tree::from_str(&canvas.document(&theme::picture_css()), &options()).ok()?;
     let size = tree.size().to_int_size().scale_by(SCALE)?;
-    let mut pixels = Pixmap::new(size.width(), size.height())?;
-    resvg::render(&tree, Transform::from_scale(SCALE, SCALE), &mut pixels.as_mut());
-    pixels.encode_png().ok()
+    let mut bytes = Vec::new();
+    let mut encoder = Encoder::new(&mut bytes, size.width(), size.height());
+    encoder.set_color(ColorType::Rgba);
+    let mut header = encoder.write_header().ok()?;
+    let mut rows = header.stream_writer().ok()?;
+    for top in (0..size.height()).step_by(BAND as usize) {
+        let mut band = Pixmap::new(size.width(), BAND.min(size.height() - top))?;
+        let place = Transform::from_scale(SCALE, SCALE).post_translate(0.0, -(top as f32));
+        resvg::render(&tree, place, &mut band.as_mut());
+        let pixels = band.pixels().iter().map(|pixel| pixel.demultiply());
+        let pixels: Vec<u8> =
+            pixels.flat_map(|pixel| [pixel.red(), pixel.green(), pixel.blue(), pixel.alpha()]).collect();
+        rows.write_all(&pixels).ok()?;
+    }
+    rows.finish().ok()?;
+    header.finish().ok()?;
+    Some(bytes)
 }
 
 /// Options with the embedded font, and no other.
@@ -166,6 +184,20 @@ mod tests {
                 assert!((reckoned - found).abs() < 0.02 * reckoned + 2.0, "{text}: {reckoned:.1} for {found:.1}");
             }
         }
+    }
+
+    #[test]
+    fn a_picture_drawn_band_by_band_is_the_one_drawn_at_once() {
+        let (width, height) = (200.0, 150.0);
+        let mut canvas = Canvas::new(width, height);
+        canvas.rect([0.0, 0.0, width, height], "page", 0.0);
+        (0..9).for_each(|line| canvas.text(10.3, 17.0 * f64::from(line), Anchor::Start, TITLE, "across the bands"));
+        let tree = Tree::from_str(&canvas.document(&theme::picture_css()), &options()).unwrap();
+        let mut whole = Pixmap::new(400, 300).unwrap();
+        resvg::render(&tree, Transform::from_scale(SCALE, SCALE), &mut whole.as_mut());
+        let bands = Pixmap::decode_png(&png(&canvas).unwrap()).unwrap();
+        assert_eq!((bands.width(), bands.height()), (400, 300));
+        assert!(300 > 2 * BAND && bands.data() == whole.data());
     }
 
     #[test]

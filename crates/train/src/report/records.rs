@@ -1,5 +1,6 @@
 //! What a run folder says, as far as it says anything: a file that is missing, cut or damaged costs what was in it and
 //! leaves a note, never an error.
+#![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::arithmetic_side_effects)]
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -224,17 +225,17 @@ impl Records {
         let Ok(file) = File::open(self.path.join(name)) else {
             return self.notes.push(format!("{name} is missing."));
         };
-        let (mut reader, mut line, mut damaged) = (BufReader::new(file), Vec::new(), 0);
+        let (mut reader, mut line, mut damaged) = (BufReader::new(file), Vec::new(), 0_usize);
         for _ in 0..MAX_LINES {
             line.clear();
             match reader.by_ref().take(MAX_BYTES).read_until(b'\n', &mut line) {
                 Ok(0) => break,
                 Ok(_) => match serde_json::from_slice(&line) {
                     Ok(value) => take(value),
-                    Err(_) => damaged += 1,
+                    Err(_) => damaged = damaged.saturating_add(1),
                 },
                 Err(_) => {
-                    damaged += 1;
+                    damaged = damaged.saturating_add(1);
                     break;
                 }
             }
