@@ -8,13 +8,15 @@
 mod cmd;
 mod exit;
 mod progress;
+#[cfg(test)]
+mod reference;
 mod signals;
 mod text;
 
 use std::process::ExitCode;
 use std::sync::LazyLock;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 /// Train neural networks that are sparse from the first step to the last.
 ///
@@ -48,6 +50,7 @@ enum Verb {
     Report(cmd::report::Args),
     Config(cmd::config::Args),
     Data(cmd::data::Args),
+    Completions(cmd::completions::Args),
 }
 
 fn main() -> ExitCode {
@@ -65,5 +68,6 @@ fn main() -> ExitCode {
         Some(Verb::Report(args)) => cmd::report::run(&args),
         Some(Verb::Config(args)) => cmd::config::run(&args),
         Some(Verb::Data(args)) => cmd::data::run(&args),
+        Some(Verb::Completions(args)) => cmd::completions::run(&args, Cli::command()),
     })
 }

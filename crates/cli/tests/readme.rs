@@ -67,8 +67,13 @@ fn assert_commands_work(page: &str, least: usize) {
     };
     let commands = commands(page);
     assert!(commands.len() >= least, "{page} lost its commands: {commands:?}");
+    let data = common::write_data(folder.path());
     for line in commands {
-        let line = if line.contains("DIR") { without_data(&line) } else { line };
+        let line = match line.contains("DIR") {
+            true if line.starts_with("bidst data ") => line.replace("DIR", data.to_str().unwrap()),
+            true => without_data(&line),
+            false => line,
+        };
         let line = if line.contains("RUN") { line.replace("RUN", newest_run().to_str().unwrap()) } else { line };
         let (code, out, error) = run(folder.path(), &line);
         if line.contains("--resume") {
@@ -89,7 +94,7 @@ fn every_command_of_the_readme_works() {
 
 #[test]
 fn every_command_of_the_guide_works() {
-    assert_commands_work("docs/guide.md", 15);
+    assert_commands_work("docs/guide.md", 30);
 }
 
 #[test]

@@ -8,21 +8,8 @@ use std::path::Path;
 
 use bidst_train::export::{Format, Layout, ModelFile, npy};
 use bidst_train::import::{State, StateFile};
-use models::model;
+use models::{ZOO, model};
 use safetensors::SafeTensors;
-
-/// Names, narrow widths, and small images that the networks take.
-const ZOO: [(&str, f64, [usize; 3]); 9] = [
-    ("small-cnn", 0.25, [1, 12, 12]),
-    ("mlp", 0.1, [1, 8, 8]),
-    ("resnet20", 0.5, [3, 16, 16]),
-    ("resnet32", 0.25, [3, 16, 16]),
-    ("resnet56", 0.25, [3, 8, 8]),
-    ("vgg19", 0.125, [3, 32, 32]),
-    ("mobilenet-v2", 0.25, [3, 8, 8]),
-    ("resnet34", 0.125, [3, 32, 32]),
-    ("resnet50", 0.125, [3, 32, 32]),
-];
 
 const FORMATS: [Format; 3] = [Format::Safetensors, Format::Onnx, Format::Npz];
 const LAYOUTS: [Layout; 2] = [Layout::Dense, Layout::Sparse];

@@ -18,7 +18,7 @@ use board::Board;
 /// CONFIG is a configuration with a section `grid` of lists: algorithms, sparsities, seeds, or any other key. Every
 /// combination is a run in DIR/runs. Interrupted or killed, the same command goes on where it was: finished runs are not trained again,
 /// the others continue from their last checkpoint, and the numbers are the same. The results are in DIR/table.md, .csv
-/// and .json.
+/// and .json, and as pictures in DIR/report.html and .png.
 #[derive(clap::Args)]
 pub struct Args {
     /// A TOML file with a section `grid`, such as configs/study-grid.toml, or the folder of a comparison that was begun
@@ -27,7 +27,7 @@ pub struct Args {
     /// Folder of the runs and tables
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Train nothing; write and show the tables of the finished runs
+    /// Train nothing; write tables and report of the finished runs, and show the tables
     #[arg(long)]
     table: bool,
     /// Runs at a time; 0 means one per core
@@ -59,6 +59,9 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let tables = comparison.write_tables()?;
     line(tables.markdown())?;
     line(format!("table.md, table.csv and table.json are in {}", comparison.path().display()))?;
+    if let Some(report) = comparison.write_report()? {
+        line(format!("report in {}", report.html.display()))?;
+    }
     if let Some(code) = signals::exit_code() {
         let advice = format!("`bidst compare {}` goes on", comparison.path().display());
         return Err(Interrupted { code, advice }.into());

@@ -3,6 +3,7 @@
 pub mod algorithms;
 pub mod bench;
 pub mod compare;
+pub mod completions;
 pub mod config;
 pub mod data;
 pub mod demo;

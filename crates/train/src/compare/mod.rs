@@ -5,7 +5,8 @@
 //! ├── compare.toml        base configuration and grid; `bidst compare DIR` goes on with it
 //! ├── lock                held while somebody trains here
 //! ├── runs/NAME/          a run folder per run, see the `run_dir` module
-//! └── table.{md,csv,json} the results so far
+//! ├── table.{md,csv,json} the results so far
+//! └── report.{html,png}   the same as pictures
 //! ```
 //!
 //! Nothing else is kept: how a run stands is read from its folder, so a comparison can be stopped or killed at any moment
@@ -29,6 +30,7 @@ pub use train::{Ending, Jobs, Update, Watcher};
 use crate::config::{Builder, Data};
 use crate::error::TrainError;
 use crate::files::write_atomically;
+use crate::report::{self, Report};
 
 /// A grid and the folder of its runs.
 #[derive(Debug)]
@@ -92,6 +94,23 @@ impl Comparison {
             write_atomically(&self.path.join(format!("table.{name}")), text.as_bytes())?;
         }
         Ok(tables)
+    }
+
+    /// Writes `report.html` and `report.png` of all runs that were begun, as `bidst report DIR` does. None if no run is finished,
+    /// or all have `run.report = false`.
+    ///
+    /// # Errors
+    /// [`TrainError::Io`]
+    pub fn write_report(&self) -> Result<Option<Report>, TrainError> {
+        let standings = self.standings();
+        let wanted = |(run, standing): (&Run, &Standing)| run.config.run.report && standing.state == State::Finished;
+        if !self.runs.iter().zip(&standings).any(wanted) {
+            return Ok(None);
+        }
+        let begun = self.runs.iter().zip(&standings).filter(|(_, standing)| standing.manifest.is_some());
+        let mut folders: Vec<PathBuf> = begun.map(|(run, _)| self.folder(run)).collect();
+        folders.sort();
+        report::write_runs(&folders, &report::path(&self.path)).map(Some)
     }
 
     /// Makes the folder and takes its lock, which is held until the file is dropped; makes sure that the runs in it were

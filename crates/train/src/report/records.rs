@@ -14,6 +14,7 @@ use serde::de::DeserializeOwned;
 use super::font::plain;
 use crate::config::{Builder, Config};
 use crate::inventory::Inventory;
+use crate::metrics::SpikeRecord;
 use crate::run_dir::{Manifest, RunDir};
 use crate::session::Outcome;
 
@@ -51,7 +52,7 @@ pub struct Records {
     pub decisions: Vec<Decision>,
     /// Density of every layer after its last decision.
     pub densities: BTreeMap<String, f64>,
-    /// What could not be read.
+    /// What could not be read, and what else is to be known.
     pub notes: Vec<String>,
 }
 
@@ -195,12 +196,15 @@ impl Records {
         enum Line {
             Step(Step),
             Epoch(Box<Epoch>),
+            Spike(SpikeRecord),
         }
-        let (mut epochs, mut steps) = (Vec::new(), Vec::new());
+        let (mut epochs, mut steps, mut spikes) = (Vec::new(), Vec::new(), Vec::new());
         self.each_line("metrics.jsonl", |line: Line| match line {
             Line::Step(step) => steps.push(step.checked()),
             Line::Epoch(epoch) => epochs.push(epoch.checked()),
+            Line::Spike(spike) => spikes.push(spike),
         });
+        self.notes.extend(spiked(&spikes));
         epochs.sort_by_key(|epoch: &Epoch| epoch.epoch);
         epochs.dedup_by_key(|epoch| epoch.epoch);
         (self.epochs, self.steps) = (epochs, steps);
@@ -290,6 +294,15 @@ impl Step {
         }
         self
     }
+}
+
+/// What is to be said about losses that stood out.
+fn spiked(spikes: &[SpikeRecord]) -> Option<String> {
+    let believable =
+        |spike: &&SpikeRecord| [spike.loss, spike.mean, spike.z].iter().all(|value| value.abs() < MAX_SIZE);
+    let SpikeRecord { step, loss, mean, .. } = spikes.iter().filter(believable).max_by(|a, b| a.z.total_cmp(&b.z))?;
+    let often = if spikes.len() == 1 { "once".to_owned() } else { format!("{} times, most", spikes.len()) };
+    Some(format!("The loss stood out {often} at step {step}: {loss:.4} after a mean of {mean:.4}."))
 }
 
 fn read_json<T: DeserializeOwned>(path: &Path) -> Option<T> {

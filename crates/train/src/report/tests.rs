@@ -125,6 +125,28 @@ fn any_file_may_be_missing_cut_or_nonsense() {
 }
 
 #[test]
+fn a_spike_of_the_loss_is_told_and_was_taken_for_a_damaged_line() {
+    let output = tempfile::tempdir().unwrap();
+    let run = trained(output.path(), "run", &MOVING);
+    let path = run.join("metrics.jsonl");
+    let spike = |step: u64, loss: f64, z: f64| {
+        let record = crate::metrics::SpikeRecord { step, loss, mean: 1.125, deviation: 0.1, z };
+        let mut line = serde_json::to_value(record).unwrap();
+        line["kind"] = "spike".into();
+        format!("{line}\n")
+    };
+    let lines = fs::read_to_string(&path).unwrap();
+    fs::write(&path, format!("{lines}{}", spike(3, 2.5, 9.0))).unwrap();
+    assert_eq!(Records::read(&run).notes, ["The loss stood out once at step 3: 2.5000 after a mean of 1.1250."]);
+    fs::write(&path, format!("{lines}{}{}", spike(2, 4.0, 12.0), spike(3, 2.5, 9.0))).unwrap();
+    let records = Records::read(&run);
+    assert_eq!(records.notes, ["The loss stood out 2 times, most at step 2: 4.0000 after a mean of 1.1250."]);
+    assert_tidy(&one(&records, None));
+    fs::write(&path, format!("{lines}{}", spike(3, 1e300, 9.0))).unwrap();
+    assert_eq!(Records::read(&run).notes, Vec::<String>::new());
+}
+
+#[test]
 fn names_with_markup_control_bytes_or_great_length_do_no_harm() {
     let output = tempfile::tempdir().unwrap();
     let run = trained(output.path(), "run", &MOVING);

@@ -1,9 +1,25 @@
 //! Models of every network of the zoo, with weights nobody trained.
 
+// Every test takes what it needs.
+#![allow(dead_code)]
+
 use std::collections::BTreeMap;
 
 use bidst_topology::rng::at;
 use bidst_train::export::{About, ModelFile, VERSION, Weight};
+
+/// Names, narrow widths, and small images that the networks take.
+pub const ZOO: [(&str, f64, [usize; 3]); 9] = [
+    ("small-cnn", 0.25, [1, 12, 12]),
+    ("mlp", 0.1, [1, 8, 8]),
+    ("resnet20", 0.5, [3, 16, 16]),
+    ("resnet32", 0.25, [3, 16, 16]),
+    ("resnet56", 0.25, [3, 8, 8]),
+    ("vgg19", 0.125, [3, 32, 32]),
+    ("mobilenet-v2", 0.25, [3, 8, 8]),
+    ("resnet34", 0.125, [3, 32, 32]),
+    ("resnet50", 0.125, [3, 32, 32]),
+];
 
 /// A number of -1 to below 1 for `position` of stream `key`.
 pub fn noise(key: u64, position: usize) -> f32 {

@@ -1,4 +1,5 @@
-//! Reads ONNX files back, written from `onnx.proto` and the descriptions of the operators alone.
+//! Reads ONNX files back, written from `onnx.proto` and the descriptions of the operators alone: graph, attributes, names, metadata
+//! and sparse initialisers, which tract does not look at.
 
 use std::collections::{BTreeMap, BTreeSet};
 
