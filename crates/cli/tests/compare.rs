@@ -69,7 +69,7 @@ fn tables_come_with_the_report_that_bidst_report_makes_of_the_folder() {
     let folder = tempfile::tempdir().unwrap();
     let config =
         study(folder.path(), "algorithm = ['static', { name = 'hot', algorithm = 'set', lr = 1e30 }]\nseed = [0, 1]\n");
-    let (_, out, error) = bidst(folder.path(), &[&config, "--out", "out"]);
+    let (_, out, error) = compare(folder.path(), &[&config, "--out", "out"]);
     assert!(out.contains("report in out/report.html"), "{out}{error}");
     let files = ["report.html", "report.png"].map(|name| folder.path().join("out").join(name));
     let written = files.each_ref().map(|path| fs::read(path).unwrap());
@@ -77,7 +77,7 @@ fn tables_come_with_the_report_that_bidst_report_makes_of_the_folder() {
     assert!(page.contains("4 runs, 2 of them finished") && page.contains("over 2 runs"), "{page}");
     assert!(written[1].starts_with(b"\x89PNG"));
     files.iter().for_each(|path| fs::remove_file(path).unwrap());
-    let again = Command::new(cargo_bin!("bidst")).current_dir(folder.path()).args(["report", "out"]).output().unwrap();
+    let again = bidst(folder.path(), ["report", "out"]).output();
     assert!(again.status.success());
     assert!(files.each_ref().map(|path| fs::read(path).unwrap()) == written, "`bidst report` draws something else");
 }
@@ -86,9 +86,9 @@ fn tables_come_with_the_report_that_bidst_report_makes_of_the_folder() {
 fn there_is_no_report_of_nothing_and_none_where_nobody_wants_one() {
     let folder = tempfile::tempdir().unwrap();
     let config = study(folder.path(), "algorithm = ['static']\n");
-    let (code, out, error) = bidst(folder.path(), &[&config, "--out", "hot", "--set", "optim.lr=1e30"]);
+    let (code, out, error) = compare(folder.path(), &[&config, "--out", "hot", "--set", "optim.lr=1e30"]);
     assert!(code == 3 && !out.contains("report in") && !folder.path().join("hot/report.html").exists(), "{out}{error}");
-    let (code, out, error) = bidst(folder.path(), &[&config, "--out", "out", "--set", "run.report=false"]);
+    let (code, out, error) = compare(folder.path(), &[&config, "--out", "out", "--set", "run.report=false"]);
     assert!(code == 0 && !out.contains("report in") && !folder.path().join("out/report.html").exists(), "{out}{error}");
 }
 

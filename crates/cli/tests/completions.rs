@@ -1,19 +1,22 @@
 //! `bidst completions`
 
+mod common;
+
+use std::path::Path;
 use std::process::Command;
 
-use assert_cmd::cargo::cargo_bin_cmd;
 use bidst_topology::algorithms;
+use common::bidst;
 
 fn script(shell: &str) -> String {
-    let output = cargo_bin_cmd!("bidst").args(["completions", shell]).output().unwrap();
+    let output = bidst(Path::new("."), ["completions", shell]).output();
     assert!(output.status.success(), "{shell}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
 }
 
 /// The verbs that `--help` lists.
 fn verbs() -> Vec<String> {
-    let output = cargo_bin_cmd!("bidst").arg("--help").output().unwrap();
+    let output = bidst(Path::new("."), ["--help"]).output();
     let help = String::from_utf8(output.stdout).unwrap();
     let list = help.split("Commands:\n").nth(1).unwrap().split("\n\n").next().unwrap();
     let names =
@@ -37,7 +40,7 @@ fn the_script_of_every_shell_names_every_verb_its_flags_and_the_algorithms() {
 
 #[test]
 fn a_shell_that_nobody_knows_is_refused_with_those_that_there_are() {
-    let output = cargo_bin_cmd!("bidst").args(["completions", "dos"]).output().unwrap();
+    let output = bidst(Path::new("."), ["completions", "dos"]).output();
     let message = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.code() == Some(2) && message.contains("bash") && message.contains("zsh"), "{message}");
 }

@@ -31,7 +31,7 @@ fn start(folder: &Path) -> Bidst {
 }
 
 fn resume(folder: &Path, run: &Path) -> Bidst {
-    bidst(folder, &["train", "--resume", run.to_str().unwrap(), "--threads", "1", "--progress", "json"])
+    bidst(folder, ["train", "--resume", run.to_str().unwrap(), "--threads", "1", "--progress", "json"])
 }
 
 /// Reads what a child says until an object fits, lets `then` act, and reads the rest.
