@@ -29,7 +29,7 @@ const SMALL: [&str; 14] = [
 fn a_run_that_would_take_more_memory_than_it_may_does_not_start() {
     let folder = tempfile::tempdir().unwrap();
     write_data(folder.path());
-    let run = |more: &[&str]| end_of(bidst(folder.path(), &[&SMALL[..], more].concat()).spawn());
+    let run = |more: &[&str]| end_of(bidst(folder.path(), [&SMALL[..], more].concat()).spawn());
     let (code, message) = run(&["--epochs", "1", "--max-memory", "1MB"]);
     assert_eq!(code, Some(2), "{message}");
     for part in ["1.0 MB of --max-memory", "data ", "activations ", "parameters ", "a checkpoint "] {
@@ -51,7 +51,7 @@ fn a_run_that_would_take_more_memory_than_it_may_does_not_start() {
 fn of_two_runs_in_one_folder_the_second_is_told_of_the_first() {
     let folder = tempfile::tempdir().unwrap();
     write_data(folder.path());
-    let mut first = bidst(folder.path(), &[&SMALL[..], &["--epochs", "100000"]].concat()).spawn();
+    let mut first = bidst(folder.path(), [&SMALL[..], &["--epochs", "100000"]].concat()).spawn();
     let begun = Instant::now();
     let saved = |run: &std::path::Path| run.join("checkpoints/step-00000000").is_dir();
     while !run_in(&folder.path().join("runs")).is_some_and(|run| saved(&run)) {
@@ -59,7 +59,7 @@ fn of_two_runs_in_one_folder_the_second_is_told_of_the_first() {
         std::thread::sleep(Duration::from_millis(10));
     }
     let run = run_in(&folder.path().join("runs")).unwrap();
-    let resume = || bidst(folder.path(), &["train", "--resume", run.to_str().unwrap(), "--progress", "none"]).spawn();
+    let resume = || bidst(folder.path(), ["train", "--resume", run.to_str().unwrap(), "--progress", "none"]).spawn();
     let (code, message) = end_of(resume());
     assert_eq!(code, Some(1), "{message}");
     assert!(message.contains(&format!("process {} since 2", first.id())), "{message}");
@@ -78,10 +78,10 @@ fn of_two_runs_in_one_folder_the_second_is_told_of_the_first() {
 fn a_run_whose_checkpoints_are_all_damaged_is_a_data_error_that_lists_them() {
     let folder = tempfile::tempdir().unwrap();
     write_data(folder.path());
-    assert_eq!(end_of(bidst(folder.path(), &[&SMALL[..], &["--epochs", "2"]].concat()).spawn()).0, Some(0));
+    assert_eq!(end_of(bidst(folder.path(), [&SMALL[..], &["--epochs", "2"]].concat()).spawn()).0, Some(0));
     let run = run_in(&folder.path().join("runs")).unwrap();
     fs::remove_file(run.join("manifest.json")).unwrap();
-    let resume = || end_of(bidst(folder.path(), &["train", "--resume", run.to_str().unwrap()]).spawn());
+    let resume = || end_of(bidst(folder.path(), ["train", "--resume", run.to_str().unwrap()]).spawn());
     fs::write(run.join("checkpoints/step-00000040/meta.json"), "").unwrap();
     assert_eq!(resume().0, Some(0));
     fs::remove_file(run.join("manifest.json")).unwrap();

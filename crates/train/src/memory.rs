@@ -161,7 +161,7 @@ fn batch_bytes(trainer: &Trainer) -> u64 {
     (batch * (batches(&trainer.train) + batches(&trainer.test))) as u64
 }
 
-/// The state of a trainer twice: tensor by tensor, and put together.
+/// The state of a trainer put together, beside what the algorithm and the records of the patterns gave for it.
 fn checkpoint_bytes(trainer: &Trainer) -> usize {
     let words = |(at, weight): (usize, &SparseTensor)| match trainer.sparse.contains(&at) {
         true => 3 * weight.nnz(),
@@ -169,7 +169,7 @@ fn checkpoint_bytes(trainer: &Trainer) -> usize {
     };
     let weights: usize = trainer.network.weights().iter().enumerate().map(words).sum();
     let vectors: usize = trainer.network.vectors().iter().map(|vector| 2 * vector.values.len()).sum();
-    2 * (size_of::<f32>() * (weights + vectors) + trainer.algorithm.dense_bytes() + history_bytes(trainer))
+    size_of::<f32>() * (weights + vectors) + 2 * (trainer.algorithm.dense_bytes() + history_bytes(trainer))
 }
 
 /// Three bits a position: the patterns at the last mark, ever active, ever inspected.

@@ -1,6 +1,7 @@
 //! Named vectors in a safetensors container, typed and checked.
 #![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::arithmetic_side_effects)]
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 
 use safetensors::tensor::{Dtype, TensorView};
@@ -9,13 +10,13 @@ use crate::container::{Container, Tensor};
 use crate::error::ModelFileError;
 
 /// Element types that we store, always little-endian.
-pub(crate) trait Element: Copy + Sized {
+pub(crate) trait Element: bytemuck::Pod {
     /// Name in messages.
     const NAME: &'static str;
     /// Type in the container.
     const DTYPE: Dtype;
-    /// Appends the bytes of one value.
-    fn write(self, bytes: &mut Vec<u8>);
+    /// The bytes of the values, without a copy where numbers are stored as they are in memory.
+    fn bytes(values: &[Self]) -> Cow<'_, [u8]>;
     /// Reads one value per `size_of::<Self>()` bytes.
     fn read(bytes: &[u8]) -> Vec<Self>;
 }
@@ -25,8 +26,11 @@ macro_rules! element {
         impl Element for $type {
             const NAME: &'static str = stringify!($type);
             const DTYPE: Dtype = $dtype;
-            fn write(self, bytes: &mut Vec<u8>) {
-                bytes.extend_from_slice(&self.to_le_bytes());
+            fn bytes(values: &[Self]) -> Cow<'_, [u8]> {
+                match cfg!(target_endian = "little") {
+                    true => Cow::Borrowed(bytemuck::cast_slice(values)),
+                    false => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
+                }
             }
             fn read(bytes: &[u8]) -> Vec<Self> {
                 bytes.as_chunks().0.iter().map(|&chunk| <$type>::from_le_bytes(chunk)).collect()
@@ -40,16 +44,14 @@ element!(u64, Dtype::U64);
 
 /// Collects vectors to be written.
 #[derive(Default)]
-pub(crate) struct TensorWriter {
-    tensors: Vec<(String, Dtype, Vec<usize>, Vec<u8>)>,
+pub(crate) struct TensorWriter<'a> {
+    tensors: Vec<(String, Dtype, Vec<usize>, Cow<'a, [u8]>)>,
 }
 
-impl TensorWriter {
+impl<'a> TensorWriter<'a> {
     /// Adds a tensor of the given shape, which must have as many positions as there are values.
-    pub fn add<T: Element>(&mut self, name: String, shape: &[usize], values: &[T]) {
-        let mut bytes = Vec::with_capacity(size_of_val(values));
-        values.iter().for_each(|value| value.write(&mut bytes));
-        self.tensors.push((name, T::DTYPE, shape.to_vec(), bytes));
+    pub fn add<T: Element>(&mut self, name: String, shape: &[usize], values: &'a [T]) {
+        self.tensors.push((name, T::DTYPE, shape.to_vec(), T::bytes(values)));
     }
 
     /// The container's bytes; a function of the tensors and `metadata` alone.

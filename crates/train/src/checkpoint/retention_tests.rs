@@ -93,7 +93,8 @@ fn epoch_record(epoch: u64, best_epoch: u64) -> EpochRecord {
 /// A state after `step` steps of a run whose best epoch so far is the given one.
 fn state(step: u64, best_epoch: u64) -> (Meta, Vec<u8>) {
     let mut writer = TensorWriter::default();
-    writer.add("step".to_owned(), &[1], &[step]);
+    let step_alone = [step];
+    writer.add("step".to_owned(), &[1], &step_alone);
     let bytes = writer.finish("checkpoint").unwrap();
     let (epoch, under_way) = (step / STEPS_PER_EPOCH, step % STEPS_PER_EPOCH);
     let tally = serde_json::json!({
@@ -170,7 +171,7 @@ fn carry_out(events: &[Event]) {
                     best_epoch = step / STEPS_PER_EPOCH - 1;
                 }
                 let (meta, bytes) = state(step, best_epoch);
-                let saved = checkpoints.put(&meta, &bytes).unwrap();
+                let saved = checkpoints.put(&meta, bytes).unwrap();
                 let after = whole(&checkpoints);
                 let name = saved.path.file_name().unwrap().to_str().unwrap().to_owned();
                 assert!(after.contains(&name), "{name} in {after:?}");

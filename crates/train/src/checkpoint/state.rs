@@ -63,8 +63,8 @@ pub(super) fn encode(trainer: &Trainer) -> Result<(Meta, Vec<u8>), ModelFileErro
             writer.add(format!("{}/momentum", vector.name), &[vector.momentum.len()], &vector.momentum);
         }
     }
-    for (owner, state) in [("algorithm", algorithm.save()), ("stats", stats.save())] {
-        let State { f32s, u32s, u64s } = state;
+    let states = [("algorithm", algorithm.save()), ("stats", stats.save())];
+    for (owner, State { f32s, u32s, u64s }) in &states {
         f32s.iter().for_each(|(name, values)| writer.add(format!("{owner}/f32/{name}"), &[values.len()], values));
         u32s.iter().for_each(|(name, values)| writer.add(format!("{owner}/u32/{name}"), &[values.len()], values));
         u64s.iter().for_each(|(name, values)| writer.add(format!("{owner}/u64/{name}"), &[values.len()], values));

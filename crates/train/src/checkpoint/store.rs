@@ -88,14 +88,16 @@ impl<'a> Checkpoints<'a> {
     pub fn save(&self, trainer: &Trainer) -> Result<Saved, TrainError> {
         let unfit = |reason| TrainError::ModelFile { path: self.folder.join(STATE), reason };
         let (meta, state) = encode(trainer).map_err(unfit)?;
-        self.put(&meta, &state)
+        self.put(&meta, state)
     }
 
-    fn put(&self, meta: &Meta, state: &[u8]) -> Result<Saved, TrainError> {
+    fn put(&self, meta: &Meta, state: Vec<u8>) -> Result<Saved, TrainError> {
         let sealed = meta.to_bytes();
         let bytes = state.len().saturating_add(sealed.len()) as u64;
         let best = meta.last.as_ref().map(|last| last.run.best_epoch.saturating_add(1));
-        let saved = self.commit(meta.step, &[(STATE, state), (META, &sealed)]);
+        let saved = self.commit(meta.step, &[(STATE, &state), (META, &sealed)]);
+        // Older ones are read to know whether they are whole.
+        drop(state);
         let pruned = saved.and_then(|name| self.prune(&name, best).map(|()| name));
         let name = pruned.map_err(|failure| self.explain(meta.step, bytes, failure))?;
         Ok(Saved { path: self.folder.join(name), bytes })

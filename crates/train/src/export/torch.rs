@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::layers::{Action, Layer, layers};
-use super::{About, ModelFile};
+use super::{About, ModelFile, Weight};
 use crate::error::ModelFileError;
 use crate::tensors::TensorWriter;
 
@@ -34,9 +34,10 @@ pub(crate) fn name(ours: &str) -> String {
 /// # Errors
 /// If the container refuses the tensors.
 pub(super) fn bytes(model: &ModelFile) -> Result<Vec<u8>, ModelFileError> {
+    let dense: Vec<_> = model.weights.iter().map(Weight::dense).collect();
     let mut writer = TensorWriter::default();
-    for weight in &model.weights {
-        writer.add(name(&weight.name), &weight.shape, &weight.dense());
+    for (weight, values) in model.weights.iter().zip(&dense) {
+        writer.add(name(&weight.name), &weight.shape, values);
     }
     for (vector, values) in &model.vectors {
         writer.add(name(vector), &[values.len()], values);
