@@ -175,6 +175,12 @@ pub trait Algorithm: Send {
         Budget::PerLayer
     }
 
+    /// The most candidates that it will ask for in a layer, as far as it knows before its first step: for those who say
+    /// beforehand how much memory a run takes. Default: none.
+    fn most_candidates(&self, _layer: usize) -> usize {
+        0
+    }
+
     /// Bytes of state this algorithm itself keeps for positions that are not active weights: candidate lists and
     /// their accumulators, dense scores, stored weights. Probe buffers belong to the engine and are counted there.
     fn dense_bytes(&self) -> usize {

@@ -53,8 +53,10 @@ impl Prediction {
         let asked = asked(trainer);
         let candidates = asked.iter().map(|asked| asked.candidates).sum::<usize>();
         let zeros = asked.iter().map(|asked| asked.everywhere + asked.candidates).sum::<usize>();
-        // Per candidate: its position, kept twice, and its entries in the streams of the kernels.
-        let parameters = memory.parameter_bytes() + candidates * 32;
+        let beside = asked.iter().zip(trainer.network.weights()).filter(|(asked, _)| asked.candidates > 0);
+        let beside: usize = beside.map(|(_, weight)| weight.nnz()).sum();
+        // A candidate's position is kept twice. The kernels have a stream of candidates and active positions beside that of the latter.
+        let parameters = memory.parameter_bytes() + candidates * 32 + beside * 16;
         Prediction {
             program: PROGRAM + trainer.network.threads() as u64 * THREAD,
             data: data_bytes(trainer.train.dataset()) + data_bytes(trainer.test.dataset()) + embedded_bytes(trainer),
@@ -108,6 +110,9 @@ struct Asked {
 fn asked(trainer: &Trainer) -> Vec<Asked> {
     let mut asked = vec![Asked::default(); trainer.network.weights().len()];
     let algorithm = trainer.algorithm.as_ref();
+    for (layer, &at) in trainer.sparse.iter().enumerate() {
+        asked[at].candidates = algorithm.most_candidates(layer);
+    }
     let steps = match algorithm.next_decision(trainer.step) {
         Some(next) if next - trainer.step < HORIZON => trainer.step..=next,
         _ => trainer.step..=trainer.step,

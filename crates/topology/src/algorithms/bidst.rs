@@ -260,6 +260,12 @@ impl Algorithm for Bidst {
         }
     }
 
+    fn most_candidates(&self, layer: usize) -> usize {
+        let Layer { len, nnz, .. } = &self.layers[layer];
+        let dense = self.candidate_rule == CandidateRule::All || self.params.score == Score::Random;
+        if dense { 0 } else { self.wanted(*nnz).min(len.saturating_sub(*nnz)) }
+    }
+
     fn dense_bytes(&self) -> usize {
         let literal = usize::from(self.params.score == Score::Literal);
         let accumulators = if literal == 1 { 0 } else { 1 + usize::from(!self.params.average) };
