@@ -2,7 +2,7 @@
 //!
 //! What the engine holds is asked for; what it will hold only later is reckoned from the shapes: sums of single units,
 //! gradients at zeros that the algorithm will ask for, what a decision sorts, and the copies that a checkpoint is made of.
-//! What remains is the program itself, [`PROGRAM`] and [`THREAD`]: constants, found by subtracting all that from the peak of
+//! What remains is the program itself, `PROGRAM` and `THREAD`: constants, found by subtracting all that from the peak of
 //! small runs on Linux. They are code and tables of the binary that were touched, the allocator, and stacks.
 
 use std::fmt;

@@ -45,8 +45,11 @@ element!(u64, Dtype::U64);
 /// Collects vectors to be written.
 #[derive(Default)]
 pub(crate) struct TensorWriter<'a> {
-    tensors: Vec<(String, Dtype, Vec<usize>, Cow<'a, [u8]>)>,
+    tensors: Vec<Named<'a>>,
 }
+
+/// Name, type, shape and bytes.
+type Named<'a> = (String, Dtype, Vec<usize>, Cow<'a, [u8]>);
 
 impl<'a> TensorWriter<'a> {
     /// Adds a tensor of the given shape, which must have as many positions as there are values.
