@@ -50,7 +50,7 @@ fn step(object: &Value) -> Option<u64> {
 }
 
 /// Waits until something is so.
-fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+fn until(what: &str, is_so: impl Fn() -> bool) {
     let begun = Instant::now();
     while !is_so() {
         assert!(begun.elapsed() < Duration::from_secs(60), "waited in vain: {what}");
@@ -156,18 +156,15 @@ fn sigusr1_saves_and_goes_on_in_every_phase() {
             let run = run_in(&folder.join("runs")).unwrap();
             let before = saved_steps(&run);
             come_to(phase);
-            send("-USR1", child);
             // What was asked for between two steps does not wait for the end of the epoch.
             let ends_epoch = |step: &u64| step.is_multiple_of(STEPS_PER_EPOCH);
             let may_wait = phase == "in an evaluation";
             let is_new = |step: &u64| !before.contains(step) && (may_wait || !ends_epoch(step));
-            let mut asked = Instant::now();
             until(phase, || {
-                // A save that fell on the end of an epoch, or made room for others before it was seen, shows nothing.
-                if asked.elapsed() > Duration::from_millis(300) {
-                    send("-USR1", child);
-                    asked = Instant::now();
-                }
+                // A save that fell on the end of an epoch, or made room for others before it was seen, shows nothing, and the
+                // run stands still once its output is not read for long: so it is asked again and again.
+                send("-USR1", child);
+                std::thread::sleep(Duration::from_millis(4));
                 saved_steps(&run).iter().any(is_new)
             });
             let lines = || records(&run.join("metrics.jsonl")).len();
