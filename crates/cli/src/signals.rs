@@ -22,12 +22,11 @@ pub fn listen_for_saves() -> io::Result<()> {
     Ok(())
 }
 
-/// Listens from now on for what asks to stop, too. Before this, there is nothing to be saved, and a signal ends the process.
+/// Listens from now on for what asks to stop. Before this, there is nothing to be saved, and a signal ends the process.
 ///
 /// # Errors
 /// Whatever the system says.
 pub fn listen() -> io::Result<()> {
-    listen_for_saves()?;
     for signal in [SIGINT, SIGTERM] {
         flag::register_conditional_default(signal, &ASKED)?;
         flag::register_usize(signal, &SIGNAL, signal as usize)?;

@@ -7,9 +7,8 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant};
 
-use common::{bidst, end_of, run_in, send, write_data};
+use common::{bidst, end_of, run_in, send, until, write_data};
 
 /// A file system of 4 MiB in memory.
 struct SmallDisk(PathBuf);
@@ -56,11 +55,8 @@ fn a_run_on_a_disk_that_becomes_full_stops_with_its_checkpoints_and_ends_the_sam
     write_data(folder);
     let mut child = bidst(folder, arguments("disk/runs")).spawn();
     let runs = disk.0.join("runs");
-    let begun = Instant::now();
-    while !run_in(&runs).is_some_and(|run| run.join("checkpoints/step-00000020").is_dir()) {
-        assert!(child.is_alive() && begun.elapsed() < Duration::from_secs(60), "no epoch was done");
-        std::thread::sleep(Duration::from_millis(1));
-    }
+    let is_saved = |run: PathBuf| run.join("checkpoints/step-00000020").is_dir();
+    until("an epoch is done", || !child.is_alive() || run_in(&runs).is_some_and(is_saved));
     send("-STOP", &child);
     let filler = disk.fill();
     send("-CONT", &child);

@@ -8,9 +8,9 @@ use std::io::{BufRead, BufReader};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::ExitStatus;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use common::{Bidst, Running, bidst, records, run_in, send, write_data, write_data_with};
+use common::{Bidst, Running, bidst, records, run_in, send, until, write_data, write_data_with};
 use serde_json::Value;
 
 const STEPS_PER_EPOCH: u64 = 20;
@@ -47,15 +47,6 @@ fn when(mut child: Running, fits: impl Fn(&Value) -> bool, then: impl FnOnce(&Ru
 
 fn step(object: &Value) -> Option<u64> {
     (object["kind"] == "step").then(|| object["record"]["step"].as_u64().unwrap())
-}
-
-/// Waits until something is so.
-fn until(what: &str, is_so: impl Fn() -> bool) {
-    let begun = Instant::now();
-    while !is_so() {
-        assert!(begun.elapsed() < Duration::from_secs(60), "waited in vain: {what}");
-        std::thread::sleep(Duration::from_millis(1));
-    }
 }
 
 /// Moments of a run at which a signal comes, as seen from outside.

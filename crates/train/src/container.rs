@@ -13,6 +13,8 @@ use safetensors::tensor::Dtype;
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Error as _, MapAccess, SeqAccess, Visitor};
 
+use crate::text::plain;
+
 /// Bytes of the header.
 const MAX_HEADER: u64 = 16 << 20;
 /// Tensors in a file.
@@ -117,7 +119,7 @@ impl<'a> Container<'a> {
 
 /// What the parser says, on one line of bearable length: it may quote the file.
 fn short(reason: &serde_json::Error) -> String {
-    reason.to_string().chars().take(MAX_MESSAGE).map(|c| if c.is_control() { '?' } else { c }).collect()
+    plain(&reason.to_string(), MAX_MESSAGE)
 }
 
 /// A header as it is written.

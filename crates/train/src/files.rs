@@ -8,11 +8,6 @@ use serde::Serialize;
 
 use crate::error::TrainError;
 
-/// A record of ours as JSON, on as many lines as it has entries.
-pub fn json(value: &(impl Serialize + ?Sized)) -> String {
-    serde_json::to_string_pretty(value).expect("records have only string keys")
-}
-
 /// A record of ours as JSON, on one line.
 pub fn json_line(value: &impl Serialize) -> String {
     serde_json::to_string(value).expect("records have only string keys")
@@ -30,6 +25,16 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), TrainError> {
     fs::rename(&partial, path).map_err(TrainError::io("rename", &partial))?;
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     sync_folder(folder.unwrap_or(Path::new(".")))
+}
+
+/// Replaces `path` by a record of ours as JSON, on as many lines as it has entries.
+///
+/// # Errors
+/// [`TrainError::Io`]
+pub fn write_json(path: &Path, value: &(impl Serialize + ?Sized)) -> Result<(), TrainError> {
+    let mut json = serde_json::to_vec_pretty(value).expect("records have only string keys");
+    json.push(b'\n');
+    write_atomically(path, &json)
 }
 
 /// Writes a file and flushes it to the disk.

@@ -43,6 +43,7 @@ pub mod sparsity;
 pub mod spikes;
 pub mod storage;
 mod tensors;
+mod text;
 pub mod time;
 pub mod trainer;
 pub mod units;

@@ -27,7 +27,7 @@ use serde::{Deserialize, Serialize};
 use crate::checkpoint::Checkpoints;
 use crate::config::Config;
 use crate::error::TrainError;
-use crate::files::{json, json_line, write_atomically};
+use crate::files::{json_line, write_atomically, write_json};
 use crate::inventory::Inventory;
 use crate::lock::Lock;
 use crate::metrics::{DecisionRecord, EpochRecord, SpikeRecord, StepRecord};
@@ -230,8 +230,7 @@ impl RunDir {
     /// # Errors
     /// [`TrainError::Io`]
     pub fn write_manifest_at(run: &Path, manifest: &Manifest) -> Result<(), TrainError> {
-        let json = json(manifest);
-        write_atomically(&run.join("manifest.json"), format!("{json}\n").as_bytes())
+        write_json(&run.join("manifest.json"), manifest)
     }
 
     /// The kernel choices of the run folder `run`.
@@ -244,8 +243,7 @@ impl RunDir {
     /// # Errors
     /// [`TrainError::Io`]
     pub fn write_kernels(&self, choices: &[Choice]) -> Result<(), TrainError> {
-        let json = json(choices);
-        write_atomically(&RunDir::kernels_path(&self.path), format!("{json}\n").as_bytes())
+        write_json(&RunDir::kernels_path(&self.path), choices)
     }
 
     /// Replaces `inventory.json`.
@@ -253,8 +251,7 @@ impl RunDir {
     /// # Errors
     /// [`TrainError::Io`]
     pub fn write_inventory(&self, inventory: &Inventory) -> Result<(), TrainError> {
-        let json = json(inventory);
-        write_atomically(&self.path.join("inventory.json"), format!("{json}\n").as_bytes())
+        write_json(&self.path.join("inventory.json"), inventory)
     }
 
     /// Reads `manifest.json` of a run folder; `None` if it is missing or damaged.

@@ -91,6 +91,8 @@ fn train(args: &Args, comparison: &Comparison) -> anyhow::Result<()> {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         jobs => jobs,
     };
+    // A save on request would come to nothing here: each epoch is saved. The signal must not end the work either.
+    signals::listen_for_saves()?;
     signals::listen()?;
     let board = Board::new(args.progress, comparison, jobs);
     comparison.train(&Jobs { jobs, threads: args.threads, stop: &signals::asked_to_stop }, &board)?;

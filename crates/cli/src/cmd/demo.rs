@@ -8,6 +8,7 @@ use bidst_train::{Config, Session, TrainError};
 
 use super::train::carry_out;
 use crate::progress::Mode;
+use crate::signals;
 use crate::text::{bytes, line};
 
 /// Time that the comparison with the dense network may take.
@@ -32,6 +33,7 @@ pub struct Args {
 /// # Errors
 /// See the exit codes.
 pub fn run(args: &Args) -> anyhow::Result<()> {
+    signals::listen_for_saves()?;
     let config = configuration(args, &[])?;
     let outcome = carry_out(Session::start(config.clone())?, args.progress)?;
     if args.progress == Mode::Json {

@@ -7,6 +7,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use assert_cmd::cargo::cargo_bin;
 use serde_json::Value;
@@ -24,11 +25,7 @@ pub fn write_data_with(folder: &Path, test_images: u32) -> PathBuf {
         let sizes = sizes.iter().flat_map(|size| size.to_be_bytes());
         [0, 0, 8, kind].into_iter().chain(sizes).collect::<Vec<u8>>()
     };
-    let mut seed = 1_u32;
-    let mut noise = || {
-        seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        (seed >> 24) as u8
-    };
+    let mut noise = noise();
     for (split, count) in [("train", 400_u32), ("t10k", test_images)] {
         let mut images = header(3, &[count, 28, 28]);
         let mut labels = header(1, &[count]);
@@ -44,15 +41,29 @@ pub fn write_data_with(folder: &Path, test_images: u32) -> PathBuf {
     data
 }
 
+/// The same bytes whenever it is made.
+fn noise() -> impl FnMut() -> u8 {
+    let mut seed = 1_u32;
+    move || {
+        seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (seed >> 24) as u8
+    }
+}
+
+/// Waits until something is so.
+pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !is_so() {
+        assert!(begun.elapsed() < Duration::from_secs(120), "waited in vain: {what}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
 /// Writes 1000 training and 100 test images of noise as the binary version of CIFAR-10 in `folder`/data.
 pub fn write_cifar(folder: &Path) {
     let data = folder.join("data");
     fs::create_dir_all(&data).unwrap();
-    let mut seed = 1_u32;
-    let mut noise = || {
-        seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        (seed >> 24) as u8
-    };
+    let mut noise = noise();
     let mut records = |count: u8| {
         let mut bytes = Vec::new();
         for image in 0..count {

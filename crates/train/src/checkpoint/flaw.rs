@@ -2,6 +2,8 @@
 
 use std::io;
 
+use crate::text::plain;
+
 /// Why a checkpoint is not used. Nothing of it was.
 #[derive(Debug, thiserror::Error)]
 pub enum Flaw {
@@ -97,7 +99,7 @@ pub enum Flaw {
         file: &'static str,
     },
     /// It belongs to a run with other settings.
-    #[error("it was made with `{}` {}, the run says {now}", key.escape_debug(), shown(was))]
+    #[error("it was made with `{}` {}, the run says {now}", key.escape_debug(), plain(was, 100))]
     Settings {
         /// The setting that differs.
         key: String,
@@ -106,9 +108,4 @@ pub enum Flaw {
         /// Its value in the run.
         now: String,
     },
-}
-
-/// A value as it may be shown: what a file says can be long and hold control characters.
-fn shown(value: &str) -> String {
-    value.chars().take(100).filter(|letter| !letter.is_control()).collect()
 }

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use toml::Value;
 
 use super::sections::keys;
+use crate::text::plain;
 
 /// Letters of a value that a message shows.
 const SHOWN: usize = 60;
@@ -129,28 +130,18 @@ pub(super) fn origin(origins: &Origins, key: &str) -> Option<Origin> {
 
 /// Appends a key to a dotted path.
 pub(super) fn join(prefix: &str, key: &str) -> String {
-    let key = plain(key);
+    let key = plain(key, SHOWN);
     if prefix.is_empty() { key } else { format!("{prefix}.{key}") }
 }
 
 /// A value as TOML would write it, strings in backticks; cut short, and without anything that moves a terminal's cursor.
 pub(super) fn shown(value: &Value) -> String {
     match value {
-        Value::String(word) => format!("`{}`", plain(word)),
+        Value::String(word) => format!("`{}`", plain(word, SHOWN)),
         Value::Array(items) => {
             let items: Vec<String> = items.iter().take(SHOWN).map(|item| item.to_string()).collect();
-            plain(&format!("[{}]", items.join(", ")))
+            plain(&format!("[{}]", items.join(", ")), SHOWN)
         }
-        value => plain(&value.to_string()),
+        value => plain(&value.to_string(), SHOWN),
     }
-}
-
-/// Text that is safe to show.
-fn plain(text: &str) -> String {
-    let escape = |letter: char| if letter.is_control() { letter.escape_default().to_string() } else { letter.into() };
-    let mut plain: String = text.chars().take(SHOWN).map(escape).collect();
-    if text.chars().nth(SHOWN).is_some() {
-        plain.push('…');
-    }
-    plain
 }

@@ -59,6 +59,7 @@ pub(crate) use read::read_limited;
 
 /// Version of the format.
 pub const VERSION: u32 = 1;
+
 /// What the metadata say about a model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct About {
