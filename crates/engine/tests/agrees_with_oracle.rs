@@ -2,7 +2,8 @@
 
 mod common;
 
-use bidst_engine::{Kernel, Kernels, Options, ProbeRequest, Storage};
+use bidst_engine::oracle::Oracle;
+use bidst_engine::{Kernel, Kernels, Options, ProbeRequest, Sgd, Storage};
 use bidst_model::{Shape, zoo};
 use common::graphs::*;
 use common::*;
@@ -199,6 +200,83 @@ fn after_a_change_of_pattern_the_network_is_the_one_built_with_it() {
         }
         let (pixels, labels) = batch(&graph, 20, &mut random);
         compare("changed", &mut network, &mut oracle, &pixels, &labels, TOLERANCE);
+    }
+}
+
+/// SGD in f64, on active positions alone or, with all positions active, on those that `mask` keeps.
+struct Twin {
+    oracle: Oracle<f64>,
+    mask: Vec<Vec<f64>>,
+    momenta: Vec<Vec<f64>>,
+}
+
+impl Twin {
+    fn new(oracle: Oracle<f64>, patterns: &[Option<Vec<u32>>]) -> Twin {
+        let mask = oracle.weights.iter().zip(patterns).map(|(weight, pattern)| {
+            let active = |at: usize| pattern.as_ref().is_none_or(|active| active.binary_search(&(at as u32)).is_ok());
+            (0..weight.values.len()).map(|at| f64::from(u8::from(active(at)))).collect::<Vec<f64>>()
+        });
+        let vectors =
+            oracle.vectors.iter().map(|vector| vec![f64::from(u8::from(vector.trainable)); vector.values.len()]);
+        let mask: Vec<Vec<f64>> = mask.chain(vectors).collect();
+        let momenta = mask.iter().map(|mask| vec![0.0; mask.len()]).collect();
+        Twin { oracle, mask, momenta }
+    }
+
+    fn step(&mut self, sgd: &Sgd, images: &[f64], labels: &[u32]) -> f64 {
+        let (loss, gradients) = self.oracle.loss_and_gradients(images, labels, 0.1);
+        let [eta, mu, lambda] = [sgd.learning_rate, sgd.momentum, sgd.weight_decay].map(f64::from);
+        let weights = self.oracle.weights.iter_mut().map(|weight| &mut weight.values);
+        let values = weights.chain(self.oracle.vectors.iter_mut().map(|vector| &mut vector.values));
+        let gradients = gradients.weights.iter().chain(&gradients.vectors);
+        for (((values, gradients), mask), speeds) in values.zip(gradients).zip(&self.mask).zip(&mut self.momenta) {
+            for (((value, gradient), mask), speed) in values.iter_mut().zip(gradients).zip(mask).zip(speeds) {
+                *speed = mu * *speed + mask * (gradient + lambda * *value);
+                *value -= eta * *speed;
+            }
+        }
+        loss
+    }
+}
+
+#[test]
+fn fifty_steps_of_sparse_training_are_those_of_a_dense_network_under_a_mask() {
+    let small = |name: &str, side: usize| {
+        let entry = zoo::list().iter().find(|entry| entry.name == name).unwrap();
+        let input = Shape::new(entry.input.channels, side, side);
+        zoo::build(name, &zoo::Options { width: 0.25, classes: 10, input }).unwrap()
+    };
+    let sgd = Sgd { learning_rate: 0.02, momentum: 0.9, nesterov: false, weight_decay: 5e-4 };
+    for graph in [small("mlp", 12), small("small-cnn", 12), residual()] {
+        let mut random = Random(11);
+        let patterns = patterns(&graph, 0.3, &mut random);
+        let (mut network, sparse) = pair(&graph, &patterns, options(32), &mut random);
+        let mut dense = Oracle::<f64>::new(&graph, &vec![None; patterns.len()]);
+        for (dense, sparse) in dense.weights.iter_mut().zip(&sparse.weights) {
+            dense.values = sparse.effective();
+        }
+        dense.vectors.clone_from(&sparse.vectors);
+        let [mut sparse, mut masked] = [sparse, dense].map(|oracle| Twin::new(oracle, &patterns));
+        let (pixels, labels) = batch(&graph, 32, &mut random);
+        let wide: Vec<f64> = pixels.iter().map(|&x| f64::from(x)).collect();
+        let mut first = None;
+        for step in 0..50 {
+            let at = format!("{} at step {step}", graph.name());
+            let ours = network.forward_backward(&pixels, &labels, 0.1).unwrap().loss;
+            network.sgd_step(&sgd);
+            let [loss, other] = [&mut sparse, &mut masked].map(|twin| twin.step(&sgd, &wide, &labels));
+            assert!((ours - loss).abs() <= 1e-4 * loss, "{at}: loss {ours} against {loss}");
+            assert!((other - loss).abs() <= 1e-10 * loss, "{at}: loss {loss} against {other} under a mask");
+            first.get_or_insert(loss);
+            if step == 49 {
+                assert!(loss < 0.9 * first.unwrap(), "{at}: {loss}, nothing was learnt");
+            }
+        }
+        for (ours, theirs) in sparse.oracle.weights.iter().zip(&masked.oracle.weights) {
+            let largest = theirs.values.iter().fold(0.0, |a: f64, b| a.max(b.abs()));
+            let error = ours.effective().iter().zip(&theirs.values).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+            assert!(error <= 1e-10 * largest, "{}: {} differs by {error:e}", graph.name(), ours.name);
+        }
     }
 }
 

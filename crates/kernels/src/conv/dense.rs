@@ -79,6 +79,7 @@ struct Panel {
     offsets: Vec<u32>,
     /// Where the weight of each entry lies in the part of the dense tensor that belongs to a group and its first channel.
     sources: Vec<u32>,
+    /// Empty until [`Panel::refresh`]; none comes where only the gradient of the weights is asked for.
     weights: Vec<f32>,
 }
 
@@ -107,14 +108,19 @@ impl Panel {
         let small = |value: usize| u32::try_from(value).expect("a packed band and a weight tensor are small");
         let (offsets, sources): (Vec<u32>, Vec<u32>) =
             entries.map(|(offset, source)| (small(offset * LANES), small(source))).unzip();
-        let weights = vec![0.0; groups * channels.div_ceil(CHANNELS) * CHANNELS * offsets.len()];
-        Panel { groups, channels, channel_stride, group_shift, offsets, sources, weights }
+        Panel { groups, channels, channel_stride, group_shift, offsets, sources, weights: Vec::new() }
+    }
+
+    /// Weights, with the zeros that fill the last blocks.
+    fn len(&self) -> usize {
+        self.groups * self.channels.div_ceil(CHANNELS) * CHANNELS * self.offsets.len()
     }
 
     /// Takes over the current weights, all positions of the dense tensor.
     fn refresh(&mut self, dense: &[f32]) {
         let (entries, stride) = (self.sources.len(), self.channel_stride);
         let (blocks, group_len) = (self.channels.div_ceil(CHANNELS), dense.len() / self.groups);
+        self.weights.resize(self.len(), 0.0);
         let weights = self.weights.as_chunks_mut::<CHANNELS>().0;
         for (number, weights) in weights.chunks_exact_mut(entries.max(1)).enumerate() {
             let (group, channel) = (number / blocks, number % blocks * CHANNELS);
@@ -144,8 +150,9 @@ impl Panel {
         })
     }
 
+    /// With the weights, whether they have come or not.
     fn bytes(&self) -> usize {
-        size_of_val(&self.offsets[..]) + size_of_val(&self.sources[..]) + size_of_val(&self.weights[..])
+        size_of_val(&self.offsets[..]) + size_of_val(&self.sources[..]) + size_of::<f32>() * self.len()
     }
 }
 
