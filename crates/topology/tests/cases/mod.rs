@@ -9,7 +9,7 @@ pub const STEPS: u64 = Subject::STEPS;
 
 /// Worlds in which every law is tried.
 pub fn worlds() -> u64 {
-    if std::env::var_os("BIDST_LONG").is_some() { 10_000 } else { 64 }
+    if std::env::var_os("BIDST_LONG").is_some() { 10_000 } else { 256 }
 }
 
 /// A listed algorithm with the options to test it under; those among `short` that it knows make its runs eventful.
