@@ -75,7 +75,7 @@ fn predictions_hold(cases: impl Iterator<Item = ([&'static str; 3], &'static str
 #[test]
 fn the_peak_of_every_network_is_within_a_tenth_of_the_prediction() {
     let sparsities = SPARSITIES.iter().cycle();
-    let algorithms = ["rigl", "bidst"].iter().cycle();
+    let algorithms = ["rigl", "rigl-candidates"].iter().cycle();
     predictions_hold(NETWORKS.into_iter().zip(algorithms).zip(sparsities).map(|((n, a), s)| (n, *a, *s)));
 }
 
@@ -85,7 +85,7 @@ fn the_peak_of_six_networks_at_four_densities_is_within_a_tenth_of_the_predictio
     if std::env::var_os("BIDST_LONG").is_none() {
         return println!("left to BIDST_LONG=1");
     }
-    for algorithm in ["rigl", "bidst"] {
+    for algorithm in ["rigl", "rigl-candidates", "bidst"] {
         predictions_hold(NETWORKS.into_iter().flat_map(|n| SPARSITIES.map(|s| (n, algorithm, s))));
     }
 }

@@ -13,6 +13,8 @@ pub struct LayerSpec {
     pub nnz: usize,
     /// Non-zeros that the run's sparsity allows this layer.
     pub target: usize,
+    /// Multiply-adds that each of its weights takes for one image, the positions of a channel of the output; 1 if nobody asks.
+    pub uses: usize,
     /// What its masks look like, from the first to the last; see [`Card::start`](crate::algorithms::Card::start).
     pub pattern: Pattern,
 }
@@ -20,7 +22,7 @@ pub struct LayerSpec {
 impl LayerSpec {
     /// An unstructured layer that starts with what it is allowed.
     pub fn new(name: impl Into<String>, shape: Vec<usize>, nnz: usize) -> Self {
-        Self { name: name.into(), shape, nnz, target: nnz, pattern: Pattern::Unstructured }
+        Self { name: name.into(), shape, nnz, target: nnz, uses: 1, pattern: Pattern::Unstructured }
     }
 
     /// Number of positions: the product of the shape.

@@ -384,9 +384,12 @@ fn mutations() -> Vec<Mutation> {
         mutation("gives a whole layer away", ("dsr", ""), Law::Alive, |context| {
             Box::new(Evacuate { lens: context.layers.iter().map(LayerSpec::len).collect() })
         }),
-        mutation("scores the candidates of another layer", ("bidst", ""), Law::Probes, |context| {
-            Box::new(Crossed { layers: context.layers.len() })
-        }),
+        mutation(
+            "scores the candidates of another layer",
+            ("bidst", "candidates = 'rotating'"),
+            Law::Probes,
+            |context| Box::new(Crossed { layers: context.layers.len() }),
+        ),
         mutation("decides one step late", RIGL, Law::Times, |_| Box::new(Late)),
         mutation("decides once more after the stop", SET, Law::Stop, |_| Box::new(Encore)),
         mutation("asks for gradients to the end", RIGL, Law::Idle, |_| Box::new(Curious)),

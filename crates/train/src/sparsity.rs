@@ -68,7 +68,8 @@ impl Allocation {
     /// The sparsified weights as algorithms see them.
     pub fn layers(&self) -> Vec<LayerSpec> {
         let layer = |(weight, nnz): (&WeightSpec, &Option<usize>)| {
-            nnz.map(|nnz| LayerSpec::new(weight.name.clone(), weight.shape.clone(), nnz))
+            let spec = |nnz| LayerSpec::new(weight.name.clone(), weight.shape.clone(), nnz);
+            nnz.map(|nnz| LayerSpec { uses: weight.macs_per_weight, ..spec(nnz) })
         };
         self.weights.iter().zip(&self.nnz).filter_map(layer).collect()
     }

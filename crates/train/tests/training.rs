@@ -128,7 +128,8 @@ fn colours() -> Splits {
 #[test]
 fn every_model_trains_to_the_same_bits_with_any_number_of_threads_and_workers() {
     let all = algorithms::list().iter().map(|entry| entry.name);
-    let algorithms: Vec<&str> = if std::env::var_os("BIDST_LONG").is_some() { all.collect() } else { vec!["bidst"] };
+    let algorithms: Vec<&str> =
+        if std::env::var_os("BIDST_LONG").is_some() { all.collect() } else { vec!["bidst", "rigl-candidates"] };
     for entry in zoo::list() {
         for algorithm in &algorithms {
             let mut config = often(algorithm);

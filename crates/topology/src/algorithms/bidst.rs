@@ -13,9 +13,14 @@
 //!
 //! The paper's code is not public. What it leaves open, and what we do:
 //!
-//! * *Sparse to sparse.* Inactive positions are scored only if they are among the candidates, κ per non-zero, which are
-//!   drawn anew after each decision, and only in the last steps before a decision. An ordinary step costs what a static
-//!   one costs. (Guided stochastic exploration, Heddes et al. 2024, also samples; it does not compare drop with growth.)
+//! * *Let the lower level answer* (`trials`, the default). A score at a zero is a forecast from a gradient that has to be
+//!   computed for it. A position in the mask is trained for nothing, and at the next decision its score is a measurement.
+//!   So each decision puts random positions on trial, in the place of those with the lowest scores, and layers whose
+//!   weights cost as much compete: what proves its worth more often gets more non-zeros.
+//! * *Or forecast, sparsely* (`candidates`). Inactive positions are scored only if they are among the candidates, κ per
+//!   non-zero, which are drawn anew after each decision, and only in the last steps before a decision. An ordinary step
+//!   costs what a static one costs. (Guided stochastic exploration, Heddes et al. 2024, also samples; it does not compare
+//!   drop with growth.)
 //! * *Average before squaring.* The gradient in the scores is the mean ḡ over the window: the square of a minibatch
 //!   gradient is mostly its variance, which says nothing about a weight.
 //! * *One comparison.* Per layer the best candidate replaces the worst active position, and so on, while its score is
@@ -37,7 +42,8 @@
 //!   Stored values are what a position had when it was dropped, at first random of the layer's scale; they do not decay.
 //! * *Relaxation* is straight-through; optional Gumbel noise enters at decisions only.
 //!
-//! Here are the scores and the order of a decision. `scoring` makes ψ of a window, `decide` makes a change of ψ.
+//! Here are the scores and the order of a decision. `scoring` makes ψ of a window, `decide` makes a change of ψ, `trials`
+//! fills what it leaves.
 
 mod candidates;
 mod controls;
@@ -48,24 +54,26 @@ mod layer;
 mod noise;
 mod options;
 mod scoring;
+mod trials;
 mod window;
 
-pub use options::{Allocation, CandidateRule, Flag, ImplicitForm, Params, Score};
+pub use options::{Competition, CandidateRule, Flag, ImplicitForm, Params, Score};
 
 use super::{AlgorithmError, Card, Require};
 use crate::rng::Streams;
 use crate::schedule::{DropFraction, Times};
 use crate::start;
 use crate::state::{self, State, StateError};
-use crate::{Algorithm, Budget, Change, Context, LayerView, Needs, Probe};
+use crate::{Algorithm, Budget, Change, Context, LayerSpec, LayerView, Needs, Probe};
 use layer::Layer;
 use options::Settled;
+use std::collections::BTreeMap;
 use window::Evidence;
 
 /// How it is listed.
 pub const CARD: Card<Params> = Card {
     name: "bidst",
-    summary: "swap weights by bi-level scores of active positions and a few candidates",
+    summary: "swap weights by bi-level scores, measured where positions on trial are trained",
     paper: "Ji et al., Advancing dynamic sparse training by exploring optimization opportunities, ICML 2024",
     dense: false,
     start: start::allotted,
@@ -130,11 +138,31 @@ pub(super) fn build_as(
     Ok(Box::new(Bidst::new(name, params, context)?))
 }
 
+/// The layers, grouped by what competes.
+fn rivals(allocation: Competition, layers: &[LayerSpec]) -> Vec<Vec<usize>> {
+    let mut groups: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+    for (at, layer) in layers.iter().enumerate() {
+        let group = match allocation {
+            Competition::Layer => at,
+            Competition::EqualCost => layer.uses,
+            Competition::Global => 0,
+        };
+        groups.entry(group).or_default().push(at);
+    }
+    groups.into_values().collect()
+}
+
 struct Bidst {
     name: &'static str,
     params: Params,
     rule: Rule,
+    /// See [`Params::trials`].
+    trials: bool,
     candidate_rule: CandidateRule,
+    candidate_ratio: f64,
+    flag: Flag,
+    /// Layers that compete with each other.
+    rivals: Vec<Vec<usize>>,
     times: Times,
     window: u64,
     fraction: DropFraction,
@@ -165,8 +193,8 @@ impl Bidst {
         let settled = options::settle(p, context);
         options::ranges(require, p, &settled)?;
         options::agreement(require, p, &settled)?;
-        let Settled { interval, window, lambda, c, candidates: candidate_rule, rho_psi, stationary, debias } = settled;
-        let times = match p.flag {
+        let Settled { interval, window, lambda, c, trials, candidate_ratio, flag, .. } = settled;
+        let times = match flag {
             Flag::Interval | Flag::IntervalAndDrift => Times::every(interval, end),
             Flag::Drift => Times::every(window, end),
             Flag::Budget => Times::cosine(p.decisions, end),
@@ -174,13 +202,17 @@ impl Bidst {
         let c_inactive = if p.implicit_form == ImplicitForm::A { 0.0 } else { c };
         Ok(Self {
             name,
-            rule: Rule { score: p.score, c, c_inactive, lambda, stationary },
-            candidate_rule,
+            rule: Rule { score: p.score, c, c_inactive, lambda, stationary: settled.stationary },
+            trials,
+            candidate_rule: settled.candidates,
+            candidate_ratio,
+            flag,
+            rivals: rivals(settled.allocation, context.layers),
             times,
             window,
             fraction,
-            rho_psi,
-            debias,
+            rho_psi: settled.rho_psi,
+            debias: settled.debias,
             batch_size: context.batch_size,
             streams: Streams::new(context.seed),
             started: false,
@@ -241,6 +273,8 @@ impl Algorithm for Bidst {
             if self.params.score.is_control() { self.control(step, views, &race) } else { self.compete(step, views, &race) };
         if !self.accepts(&changes, &race) {
             changes.fill(Change::default());
+        } else if self.trials {
+            self.try_others(step, views, &race, &mut changes);
         }
         for (layer, (view, scores)) in views.iter().zip(scores).enumerate() {
             let state = &mut self.layers[layer];
@@ -254,26 +288,19 @@ impl Algorithm for Bidst {
     }
 
     fn budget(&self, _step: u64) -> Budget {
-        match self.params.allocation {
-            Allocation::Layer => Budget::PerLayer,
-            Allocation::Global => Budget::Total,
-        }
+        if self.rivals.iter().all(|rivals| rivals.len() == 1) { Budget::PerLayer } else { Budget::Total }
     }
 
     fn most_candidates(&self, layer: usize) -> usize {
-        let Layer { len, nnz, .. } = &self.layers[layer];
         let dense = self.candidate_rule == CandidateRule::All || self.params.score == Score::Random;
-        if dense { 0 } else { self.wanted(*nnz).min(len.saturating_sub(*nnz)) }
+        if dense { 0 } else { self.candidates_of(&self.layers[layer]) }
     }
 
     fn dense_bytes(&self) -> usize {
         let literal = usize::from(self.params.score == Score::Literal);
         let accumulators = if literal == 1 { 0 } else { 1 + usize::from(!self.params.average) };
         let words = |layer: &Layer| {
-            let inactive = layer.len.saturating_sub(layer.nnz);
-            let all = self.candidate_rule == CandidateRule::All;
-            let candidates = if all { inactive } else { self.wanted(layer.nnz).min(inactive) };
-            candidates * (1 + accumulators) + layer.len * (literal + usize::from(self.params.stored_weights))
+            self.candidates_of(layer) * (1 + accumulators) + layer.len * (literal + usize::from(self.params.stored_weights))
         };
         size_of::<f32>() * self.layers.iter().map(words).sum::<usize>()
     }
@@ -297,7 +324,6 @@ impl Algorithm for Bidst {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::LayerSpec;
 
     /// On one layer of a hundred positions, in a run of 4000 steps.
     pub(super) fn built(options: &str, weight_decay: f32) -> Result<Bidst, AlgorithmError> {

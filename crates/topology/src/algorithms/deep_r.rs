@@ -22,7 +22,6 @@
 //! What it costs: every step looks at the signs of all weights, which is little, and every layer in which one has changed
 //! gets new indices, which is more. `update_interval` above 1 looks less often.
 
-use super::bidst::Allocation;
 use super::{AlgorithmError, Card, Require};
 use crate::mask::{difference, first_disorder, union};
 use crate::rng::{self, Purpose, Streams};
@@ -39,6 +38,16 @@ pub const CARD: Card<Params> = Card {
     dense: false,
     start: start::allotted,
 };
+
+/// What shares a number of non-zeros.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Allocation {
+    /// The positions of a layer.
+    Layer,
+    /// The positions of all layers.
+    Global,
+}
 
 /// Options of Deep R.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

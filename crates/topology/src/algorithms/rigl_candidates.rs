@@ -75,11 +75,11 @@ impl Default for Params {
 pub fn build(params: Params, context: &Context<'_>) -> Result<Box<dyn Algorithm>, AlgorithmError> {
     let bidst = bidst::Params {
         score: Score::Gradient,
-        flag: Flag::Interval,
+        flag: Some(Flag::Interval),
         update_interval: params.update_interval,
         window: params.window,
         candidates: Some(params.candidates),
-        candidate_ratio: params.candidate_ratio,
+        candidate_ratio: Some(params.candidate_ratio),
         probe_share: params.probe_share,
         drop_fraction: params.drop_fraction,
         drop_schedule: params.drop_schedule,

@@ -115,7 +115,7 @@ fn sparse_candidate_rules_ask_for_no_more_than_they_name() {
 #[test]
 fn candidates_are_drawn_anew_after_each_decision_and_never_active() {
     let mut simulator = Simulator::new(&[(300, 30)], 8, STEPS);
-    let options = "update_interval = 10".parse().unwrap();
+    let options = "candidates = 'rotating'\nupdate_interval = 10".parse().unwrap();
     let mut algorithm = algorithms::build("bidst", &options, &simulator.context()).unwrap();
     let mut seen = Vec::new();
     for step in 0..100 {
@@ -170,6 +170,44 @@ fn competition_between_layers_keeps_the_total_and_every_floor() {
 }
 
 #[test]
+fn trials_let_layers_compete_and_keep_the_total_and_every_floor() {
+    let options = "allocation = 'global'\nlayer_floor = 0.5\nupdate_interval = 5\nwindow = 3\ntrials = true\n";
+    for candidates in ["candidate_ratio = 0.0", "candidate_ratio = 0.5"] {
+        let (simulator, decisions) = run("bidst", &format!("{options}{candidates}"));
+        assert_eq!(simulator.probed > 0, candidates.ends_with('5'));
+        assert!(swaps(&decisions) > 0);
+        let (nnz, first): (Vec<usize>, Vec<usize>) = (simulator.nnz(), LAYERS.iter().map(|&(_, nnz)| nnz).collect());
+        assert_ne!(nnz, first);
+        assert_eq!(nnz.iter().sum::<usize>(), first.iter().sum());
+        assert!(nnz.iter().zip(&first).all(|(&now, &then)| 2 * now >= then), "{nnz:?}");
+    }
+}
+
+#[test]
+fn trials_in_each_layer_are_set() {
+    let (_, expected) = run("set", "update_interval = 10");
+    let (_, decisions) = run("bidst", "update_interval = 10\nallocation = 'layer'");
+    let sizes = |decisions: &[Decision]| -> Vec<(u64, usize)> {
+        decisions.iter().map(|decision| (decision.step, swaps(std::slice::from_ref(decision)))).collect()
+    };
+    assert_eq!(sizes(&decisions), sizes(&expected));
+}
+
+#[test]
+fn layers_compete_only_where_a_weight_costs_as_much() {
+    let mut layers = bidst_topology::testing::matrices(LAYERS);
+    for (layer, uses) in layers.iter_mut().zip([4, 4, 1, 1, 1]) {
+        layer.uses = uses;
+    }
+    let listed = algorithms::Listed { name: "bidst".into(), options: "update_interval = 5".parse().unwrap() };
+    let (mut simulator, mut algorithm) = Simulator::start(&listed, layers, 8, STEPS).unwrap();
+    simulator.run(algorithm.as_mut(), 0, STEPS).unwrap();
+    let nnz = simulator.nnz();
+    assert_ne!(nnz[0], 30);
+    assert_eq!((nnz[0] + nnz[1], nnz[2] + nnz[3] + nnz[4]), (70, 65));
+}
+
+#[test]
 fn noise_enters_at_decisions_only_and_depends_on_the_seed() {
     let options = "update_interval = 10\nflag = 'interval'\ntemperature = ";
     let (quiet, _) = run("bidst", &format!("{options}0.0"));
@@ -183,7 +221,7 @@ fn candidates_whose_gradient_is_not_a_number_are_not_grown() {
     for score in ["curvature", "bilevel", "fixed_point", "literal", "gradient"] {
         let mut start = Simulator::new(&[(300, 30), (200, 40)], 8, STEPS);
         start.fault = Fault::SomeNan;
-        let (_, decisions) = run_on(start, "bidst", &format!("score = '{score}'\nflag = 'interval'"));
+        let (_, decisions) = run_on(start, "bidst", &format!("score = '{score}'\nflag = 'interval'\ntrials = false"));
         assert!(swaps(&decisions) > 0, "{score}");
         // Inactive even positions have no gradient; the simulator's active ones do.
         let mut seen = decisions.iter().flat_map(|decision| &decision.changes).flat_map(|change| &change.grown);

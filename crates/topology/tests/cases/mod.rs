@@ -56,7 +56,7 @@ impl Case {
         if let Some(layers) = self.layers() {
             subject = subject.on(layers);
         }
-        let global = self.word("allocation").as_deref() == Some("global");
+        let global = matches!(self.word("allocation").as_deref(), Some("global" | "equal-cost"));
         if global || ["acdc", "granet", "chase", "snip", "grasp", "synflow"].contains(&self.entry.name) {
             subject = subject.may_empty_layers();
         }

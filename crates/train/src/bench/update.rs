@@ -1,9 +1,9 @@
 //! What it costs to move the pattern: the decision itself, the gradients it needs, and the step after it.
 
-use bidst_topology::Needs;
+use bidst_topology::{Context, Needs, algorithms};
 
 use super::{Bench, median};
-use crate::config::{Algorithm, Config};
+use crate::config::{Algorithm, Config, any_run};
 use crate::error::TrainError;
 use crate::metrics::DecisionRecord;
 
@@ -96,6 +96,16 @@ pub fn update_cost(mut config: Config, decisions: usize, clock: fn() -> f64) -> 
         run.pass_ordinary_steps()?;
     }
     Ok(run.samples.cost())
+}
+
+/// Whether the first decision comes at another step if an epoch has other than the usual number of steps.
+pub fn follows_the_epoch(config: &Config) -> bool {
+    let first_decision = |steps_per_epoch| {
+        let run = Context { steps_per_epoch, total_steps: STEPS_OF_A_RUN, ..any_run(config) };
+        let Algorithm { name, parameters } = &config.algorithm;
+        algorithms::build(name, parameters, &run).ok()?.next_decision(0)
+    };
+    first_decision(391) != first_decision(100)
 }
 
 /// The algorithm at work beside a static pattern, and what has been seen of it.
@@ -242,8 +252,20 @@ mod tests {
     }
 
     #[test]
+    fn intervals_of_an_epoch_are_told_from_those_of_so_many_steps() {
+        let follows = |algorithm: &str, options: &str| {
+            let mut config = config(algorithm);
+            config.algorithm.parameters = options.parse().unwrap();
+            follows_the_epoch(&config)
+        };
+        assert!(follows("snfs", "") && follows("bidst", "candidates = 'all'"));
+        assert!(!follows("rigl", "") && !follows("bidst", "") && !follows("snfs", "update_interval = 7"));
+        assert!(!follows("static", ""));
+    }
+
+    #[test]
     fn steps_of_an_observation_window_are_told_from_the_others() {
-        let cost = cost("bidst", "update_interval = 20\nwindow = 5");
+        let cost = cost("bidst", "candidate_ratio = 1.0\nupdate_interval = 20\nwindow = 5");
         assert_eq!(cost.interval, Some(20.0));
         assert!((cost.probing - 4.0 / 19.0).abs() < 1e-9, "{cost:?}");
         assert!(cost.probe_s.is_some());

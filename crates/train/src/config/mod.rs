@@ -28,6 +28,7 @@ pub use crate::spikes::OnSpike;
 pub(crate) use builder::merge;
 pub use builder::{Builder, MAX_BYTES};
 pub use key::{Bounds, Key, Kind};
+pub(crate) use options::any_run;
 pub use options::{AlgorithmOption, OptionKind, options};
 pub use problem::{ConfigError, Origin, Origins, Problem};
 pub use schema::json_schema;

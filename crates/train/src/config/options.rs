@@ -154,7 +154,7 @@ fn refusal(entry: &Entry, option: &str, value: &Value) -> Option<String> {
 }
 
 /// A run so long that what an algorithm refuses there, it refuses in any.
-fn any_run(config: &Config) -> Context<'static> {
+pub(crate) fn any_run(config: &Config) -> Context<'static> {
     Context {
         layers: &[],
         total_steps: 1_000_000,

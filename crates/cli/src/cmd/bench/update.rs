@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use bidst_topology::algorithms;
 use bidst_train::bench::Bench;
-use bidst_train::bench::update::{UpdateCost, update_cost};
+use bidst_train::bench::update::{UpdateCost, follows_the_epoch, update_cost};
 use bidst_train::config::Builder;
 use bidst_train::{Config, TrainError};
 use serde_json::{Value, json};
@@ -119,7 +119,7 @@ static WALL: LazyLock<Instant> = LazyLock::new(Instant::now);
 /// The settings of one algorithm. Where the interval is an epoch by default, it gets one of a usual length.
 fn configuration(args: &Args, algorithm: &str) -> Result<Config, TrainError> {
     let mut config = args.subject.config(algorithm, args.batch_size)?;
-    if args.interval.is_none() && config.algorithm.parameters.contains_key("update_interval") {
+    if args.interval.is_none() && !follows_the_epoch(&config) {
         return Ok(config);
     }
     let interval = args.interval.unwrap_or(EPOCH);

@@ -1,7 +1,7 @@
 //! From scores to a change: noise, capped swaps within layers or between them, flag F.
 
 use super::layer::Layer;
-use super::options::{Allocation, Flag};
+use super::options::Flag;
 use super::{Bidst, Scores};
 use crate::rng::Purpose;
 use crate::schedule;
@@ -23,7 +23,7 @@ impl Bidst {
     }
 
     /// Non-zeros below which competition between layers may not push a layer.
-    fn floor(&self, layer: &Layer) -> usize {
+    pub(super) fn floor(&self, layer: &Layer) -> usize {
         (self.params.layer_floor * layer.nnz as f64).ceil() as usize
     }
 
@@ -35,10 +35,19 @@ impl Bidst {
             let cap = self.fraction.count(step, keep.len());
             Offer { keep, grow, cap, floor: self.floor(layer) }
         });
-        let swaps: Vec<Swaps> = match self.params.allocation {
-            Allocation::Layer => offers.map(|o| select::exchange(o.keep, o.grow, o.cap, worth)).collect(),
-            Allocation::Global => select::exchange_between(&offers.collect::<Vec<_>>(), worth),
-        };
+        let offers: Vec<Offer<'_>> = offers.collect();
+        let mut swaps = vec![Swaps::default(); offers.len()];
+        for rivals in &self.rivals {
+            if let [alone] = rivals[..] {
+                let Offer { keep, grow, cap, .. } = offers[alone];
+                swaps[alone] = select::exchange(keep, grow, cap, worth);
+                continue;
+            }
+            let between: Vec<Offer<'_>> = rivals.iter().map(|&layer| offers[layer]).collect();
+            for (&layer, of_layer) in rivals.iter().zip(select::exchange_between(&between, worth)) {
+                swaps[layer] = of_layer;
+            }
+        }
         let changes = swaps.iter().zip(views).zip(&self.layers).map(|((swaps, view), layer)| Change {
             dropped: select::pick(view.active, &swaps.dropped),
             grown: select::pick(&layer.candidates, &swaps.grown),
@@ -49,7 +58,7 @@ impl Bidst {
 
     /// Flag F: whether enough of the top-k lies outside the mask. The capped swaps are a part of that.
     pub(super) fn accepts(&self, changes: &[Change], race: &[Scores]) -> bool {
-        if !matches!(self.params.flag, Flag::Drift | Flag::IntervalAndDrift) {
+        if !matches!(self.flag, Flag::Drift | Flag::IntervalAndDrift) {
             return true;
         }
         let nnz: usize = race.iter().map(|layer| layer.keep.len()).sum();
@@ -60,14 +69,12 @@ impl Bidst {
 
     /// How many of the uncapped top-k lie outside the mask.
     fn outside(&self, race: &[Scores]) -> usize {
-        match self.params.allocation {
-            Allocation::Layer => race.iter().map(|layer| select::intruders(&layer.keep, &layer.grow)).sum(),
-            Allocation::Global => {
-                let keep: Vec<f32> = race.iter().flat_map(|layer| &layer.keep).copied().collect();
-                let grow: Vec<f32> = race.iter().flat_map(|layer| &layer.grow).copied().collect();
-                select::intruders(&keep, &grow)
-            }
-        }
+        let of_group = |rivals: &Vec<usize>| {
+            let all = |of: fn(&Scores) -> &Vec<f32>| rivals.iter().flat_map(|&at| of(&race[at])).copied().collect();
+            let (keep, grow): (Vec<f32>, Vec<f32>) = (all(|scores| &scores.keep), all(|scores| &scores.grow));
+            select::intruders(&keep, &grow)
+        };
+        self.rivals.iter().map(of_group).sum()
     }
 }
 

@@ -27,20 +27,26 @@ pub struct Params {
     pub debias: Option<bool>,
     /// Steps before a decision in which candidates are probed. Default min(update interval, 100).
     pub window: Option<u64>,
+    /// Whether random positions get the swaps that candidates leave, to be judged at the next decision like any weight.
+    /// Default: true for `curvature` with `stationary`, unless `candidates`, `candidate_ratio`, `window` or a `flag` of drift
+    /// is given.
+    pub trials: Option<bool>,
     /// Which inactive positions are scored: `rotating`, `random` or `all`. Default `rotating`; `all` for `literal`.
     pub candidates: Option<CandidateRule>,
-    /// Candidates per non-zero (κ). Default 1.
-    pub candidate_ratio: f64,
+    /// Candidates per non-zero (κ). Default 1; 0 with `trials`.
+    pub candidate_ratio: Option<f64>,
     /// Share of the batch on which candidates' gradients are computed. Default 1.
     pub probe_share: f32,
-    /// Whether layers keep their number of non-zeros (`layer`) or compete (`global`, `curvature` only). Default `layer`.
-    pub allocation: Allocation,
+    /// What competes for non-zeros: the positions of a layer (`layer`), of layers in which a weight takes as many
+    /// multiply-adds (`equal-cost`), or of all (`global`); the last two with `curvature` only. Default `layer`; `equal-cost`
+    /// with `trials`.
+    pub allocation: Option<Competition>,
     /// Share of its first non-zeros that a layer keeps when layers compete. Default 0.3.
     pub layer_floor: f64,
-    /// Flag F, when the topology follows the scores. Default `interval+drift`.
-    pub flag: Flag,
-    /// Steps from one decision to the next. Default: the steps of an epoch, in short runs at most 1/40 of all steps,
-    /// rounded up.
+    /// Flag F, when the topology follows the scores. Default `interval+drift`; `interval` with `trials`.
+    pub flag: Option<Flag>,
+    /// Steps from one decision to the next. Default: 50 with `trials`, else the steps of an epoch; in short runs at most
+    /// 1/40 of all steps, rounded up.
     pub update_interval: Option<u64>,
     /// Share of the top-k that must lie outside the mask for a decision to be taken. Default 0.05.
     pub drift: f64,
@@ -114,18 +120,29 @@ pub enum CandidateRule {
 }
 
 /// What competes for the non-zeros.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Allocation {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Competition {
     /// The positions of a layer.
-    #[default]
     Layer,
+    /// The positions of all layers in which a weight takes as many multiply-adds, so that their sum stays what it was.
+    EqualCost,
     /// The positions of all layers.
     Global,
 }
 
+impl Competition {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Layer => "layer",
+            Self::EqualCost => "equal-cost",
+            Self::Global => "global",
+        }
+    }
+}
+
 /// When the topology follows the scores.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Flag {
     /// Every update interval.
     #[serde(rename = "interval")]
@@ -135,7 +152,6 @@ pub enum Flag {
     Drift,
     /// Every update interval, if enough of the top-k lies outside the mask. The uncapped top-k counts; the cap falls
     /// to 0 and would switch the flag off by itself.
-    #[default]
     #[serde(rename = "interval+drift")]
     IntervalAndDrift,
     /// A fixed number of decisions, more densely early.
@@ -154,12 +170,13 @@ impl Default for Params {
             stationary: None,
             debias: None,
             window: None,
+            trials: None,
             candidates: None,
-            candidate_ratio: 1.0,
+            candidate_ratio: None,
             probe_share: 1.0,
-            allocation: Allocation::Layer,
+            allocation: None,
             layer_floor: 0.3,
-            flag: Flag::IntervalAndDrift,
+            flag: None,
             update_interval: None,
             drift: 0.05,
             decisions: 24,
@@ -181,27 +198,56 @@ pub(super) struct Settled {
     pub(super) window: u64,
     pub(super) lambda: f64,
     pub(super) c: f64,
+    pub(super) trials: bool,
     pub(super) candidates: CandidateRule,
+    pub(super) candidate_ratio: f64,
+    pub(super) allocation: Competition,
+    pub(super) flag: Flag,
     pub(super) rho_psi: f64,
     pub(super) stationary: bool,
     pub(super) debias: bool,
 }
 
+impl Settled {
+    fn unprobed(&self) -> bool {
+        unprobed(self.candidates, self.candidate_ratio)
+    }
+}
+
+/// Whether no gradient is asked for at zeros.
+fn unprobed(candidates: CandidateRule, ratio: f64) -> bool {
+    candidates != CandidateRule::All && ratio == 0.0
+}
+
 /// Options without a value take it from the run.
 pub(super) fn settle(p: &Params, context: &Context<'_>) -> Settled {
     let (literal, curvature) = (p.score == Score::Literal, p.score == Score::Curvature);
+    let drifting = matches!(p.flag, Some(Flag::Drift | Flag::IntervalAndDrift));
+    let probing = p.candidates.is_some() || p.candidate_ratio.is_some() || p.window.is_some() || drifting;
+    let stationary = p.stationary.unwrap_or(curvature);
+    let trials = p.trials.unwrap_or(curvature && stationary && !probing);
     // Rounded up, so that a decision comes just after an epoch's evaluation rather than just before it.
     let at_least_40_to_a_run = context.total_steps.div_ceil(40).max(1);
-    let interval = p.update_interval.unwrap_or(context.steps_per_epoch.clamp(1, at_least_40_to_a_run));
+    let usual = if trials { 50 } else { context.steps_per_epoch };
+    let interval = p.update_interval.unwrap_or(usual.clamp(1, at_least_40_to_a_run));
     let lambda = p.lambda.unwrap_or(f64::from(context.weight_decay));
+    let candidate_ratio = p.candidate_ratio.unwrap_or(if trials { 0.0 } else { 1.0 });
+    let candidates = p.candidates.unwrap_or(if literal { CandidateRule::All } else { CandidateRule::Rotating });
+    let unprobed = unprobed(candidates, candidate_ratio);
+    let competes = trials && curvature && p.hysteresis;
     Settled {
         interval,
-        window: p.window.unwrap_or(interval.min(100)),
+        // The curvature of a layer is a mean over its weights, for which few steps do.
+        window: p.window.unwrap_or(interval.min(if unprobed { 10 } else { 100 })),
         lambda,
         c: p.implicit_coef.unwrap_or(1.0 / lambda),
-        candidates: p.candidates.unwrap_or(if literal { CandidateRule::All } else { CandidateRule::Rotating }),
+        trials,
+        candidate_ratio,
+        allocation: p.allocation.unwrap_or(if competes { Competition::EqualCost } else { Competition::Layer }),
+        flag: p.flag.unwrap_or(if trials { Flag::Interval } else { Flag::IntervalAndDrift }),
+        candidates,
         rho_psi: p.rho_psi.unwrap_or(if literal { 1.0 } else { 0.0 }),
-        stationary: p.stationary.unwrap_or(curvature),
+        stationary,
         debias: p.debias.unwrap_or(curvature && p.average),
     }
 }
@@ -210,13 +256,13 @@ pub(super) fn settle(p: &Params, context: &Context<'_>) -> Settled {
 pub(super) fn ranges(require: Require, p: &Params, s: &Settled) -> Result<(), AlgorithmError> {
     let share = |value: f64| (0.0..=1.0).contains(&value);
     let natural = |value: f64| value.is_finite() && value >= 0.0;
-    let regular = matches!(p.flag, Flag::Interval | Flag::IntervalAndDrift);
+    let regular = matches!(s.flag, Flag::Interval | Flag::IntervalAndDrift);
     require.that(s.interval > 0, "update_interval", s.interval, "must be at least 1 step")?;
     require.that(s.window > 0, "window", s.window, "must be at least 1 step")?;
     require.that(!regular || s.window <= s.interval, "window", s.window, "must not exceed `update_interval`")?;
     require.that(natural(s.lambda), "lambda", s.lambda, "must be a number from 0 up")?;
     require.that(p.implicit_coef.is_none_or(natural), "implicit_coef", s.c, "must be a number from 0 up")?;
-    require.that(natural(p.candidate_ratio), "candidate_ratio", p.candidate_ratio, "must be a number from 0 up")?;
+    require.that(natural(s.candidate_ratio), "candidate_ratio", s.candidate_ratio, "must be a number from 0 up")?;
     let probes = p.probe_share > 0.0 && p.probe_share <= 1.0;
     require.that(probes, "probe_share", p.probe_share, "is a share of the batch, above 0 and up to 1")?;
     require.that(share(p.layer_floor), "layer_floor", p.layer_floor, "is a share of a layer's non-zeros, from 0 to 1")?;
@@ -248,7 +294,14 @@ pub(super) fn agreement(require: Require, p: &Params, s: &Settled) -> Result<(),
     require.that(p.score != Score::Literal || all, "candidates", format!("{:?}", s.candidates), dense)?;
     let units = "only score = \"curvature\" with hysteresis has units in which layers can be compared";
     let comparable = p.score == Score::Curvature && p.hysteresis;
-    require.that(p.allocation == Allocation::Layer || comparable, "allocation", "\"global\"", units)?;
+    require.that(s.allocation == Competition::Layer || comparable, "allocation", format!("{:?}", s.allocation.name()), units)?;
+    let watched = "needs candidates, whose scores it looks at: set `candidate_ratio`";
+    let watches = matches!(s.flag, Flag::Drift | Flag::IntervalAndDrift);
+    require.that(!(s.trials && watches && s.unprobed()), "flag", "\"drift\"", watched)?;
+    let on_trial = "judges weights by what training made of them: it belongs to score = \"curvature\", \"stationary\" at that, \
+                    and \"fixed_point\"";
+    let by_weight = s.stationary || p.score == Score::FixedPoint;
+    require.that(!s.trials || by_weight, "trials", true, on_trial)?;
     let plain = "the controls \"gradient\" and \"random\" know neither noise nor score memory";
     require.that(!control || p.temperature == 0.0, "temperature", p.temperature, plain)?;
     require.that(!control || s.rho_psi == 0.0, "rho_psi", s.rho_psi, plain)
@@ -267,10 +320,13 @@ mod tests {
     #[test]
     fn options_without_a_value_take_it_from_the_run() {
         let bidst = built("", 5e-4).unwrap();
-        assert_eq!((bidst.next_decision(0), bidst.window), (Some(100), 100));
+        assert_eq!((bidst.next_decision(0), bidst.window, bidst.trials), (Some(50), 10, true));
         assert!((bidst.rule.c - 2000.0).abs() < 1e-3);
+        assert_eq!(bidst.dense_bytes(), 0);
+        let bidst = built("candidate_ratio = 1.0", 5e-4).unwrap();
+        assert_eq!((bidst.next_decision(0), bidst.window, bidst.trials), (Some(100), 100, false));
         assert_eq!(bidst.dense_bytes(), 20 * 8);
-        assert_eq!(built("update_interval = 30", 5e-4).unwrap().window, 30);
+        assert_eq!(built("candidates = 'random'\nupdate_interval = 30", 5e-4).unwrap().window, 30);
         assert_eq!(built("score = 'literal'", 5e-4).unwrap().candidate_rule, CandidateRule::All);
     }
 
@@ -289,6 +345,10 @@ mod tests {
             ("candidate_ratio = -1.0", "candidate_ratio"),
             ("probe_share = 0.0", "probe_share"),
             ("beta = nan", "beta"),
+            ("trials = true\nscore = 'bilevel'", "trials"),
+            ("trials = true\nstationary = false", "trials"),
+            ("trials = true\nflag = 'drift'", "flag"),
+            ("score = 'fixed_point'\nallocation = 'equal-cost'", "equal-cost"),
             ("score = 'best'", "best"),
         ] {
             let message = refusal(options);

@@ -1,14 +1,21 @@
 //! ψ: candidates are drawn, watched through a window, and scored with the active positions at its end.
 
+use super::layer::Layer;
 use super::options::Score;
 use super::window::Evidence;
-use super::{Bidst, Scores};
+use super::{Bidst, CandidateRule, Scores};
 use crate::{LayerView, select};
 
 impl Bidst {
     /// Candidates per layer of `nnz` non-zeros, before what there is limits them.
     pub(super) fn wanted(&self, nnz: usize) -> usize {
-        (self.params.candidate_ratio * nnz as f64).round() as usize
+        (self.candidate_ratio * nnz as f64).round() as usize
+    }
+
+    /// Candidates of a layer with as many non-zeros as it had at first.
+    pub(super) fn candidates_of(&self, layer: &Layer) -> usize {
+        let inactive = layer.len.saturating_sub(layer.nnz);
+        if self.candidate_rule == CandidateRule::All { inactive } else { self.wanted(layer.nnz).min(inactive) }
     }
 
     /// Draws candidates for the next window; after the last decision, frees everything.

@@ -1,0 +1,95 @@
+//! Trials: the lower level answers for itself.
+//!
+//! A score at a zero is a forecast of what training would make of it, from gradients that have to be computed for it. A
+//! position that is put into the mask is trained like any other, for nothing, and at the next decision its score is a
+//! measurement. So random positions get what the candidates leave of a decision's swaps, in the place of the active
+//! positions with the lowest scores.
+
+use super::{Bidst, Scores};
+use crate::mask::union;
+use crate::rng::Purpose;
+use crate::select;
+use crate::{Change, LayerView};
+
+impl Bidst {
+    /// Adds trials to the `changes` of a decision: in each layer as many as its cap has left, in the place of the lowest
+    /// scores of all layers that compete with it.
+    pub(super) fn try_others(&self, step: u64, views: &[LayerView<'_>], race: &[Scores], changes: &mut [Change]) {
+        for rivals in &self.rivals {
+            let mut count = 0;
+            for &layer in rivals {
+                let tried = self.tried(step, layer, views[layer].active, &changes[layer]);
+                count += tried.len();
+                changes[layer].grown = union(&changes[layer].grown, &tried);
+            }
+            self.make_room(rivals, count, views, race, changes);
+        }
+    }
+
+    /// Random inactive positions of a layer. What lost against the active positions is not tried against them.
+    fn tried(&self, step: u64, layer: usize, active: &[u32], change: &Change) -> Vec<u32> {
+        let state = &self.layers[layer];
+        let closed = union(active, &state.candidates);
+        let left = self.fraction.count(step, active.len()).saturating_sub(change.dropped.len());
+        let mut rng = self.streams.stream(Purpose::Grow, layer as u64, step);
+        select::random_inactive(&mut rng, state.len, &closed, left)
+    }
+
+    /// Drops `count` more of the active positions of layers that compete: the lowest scores, but of no layer so many that it
+    /// falls below its floor.
+    fn make_room(&self, rivals: &[usize], count: usize, views: &[LayerView<'_>], race: &[Scores], changes: &mut [Change]) {
+        let offered = rivals.iter().map(|&layer| {
+            let (positions, scores) = staying(&views[layer], &race[layer].keep, &changes[layer]);
+            let spare = (positions.len() + changes[layer].grown.len()).saturating_sub(self.floor(&self.layers[layer]));
+            let lowest = select::smallest(&scores, spare);
+            (select::pick(&positions, &lowest), select::pick(&scores, &lowest))
+        });
+        let (positions, scores): (Vec<Vec<u32>>, Vec<Vec<f32>>) = offered.unzip();
+        let lowest = select::smallest_over(&scores, count);
+        for ((&layer, positions), lowest) in rivals.iter().zip(&positions).zip(&lowest) {
+            changes[layer].dropped = union(&changes[layer].dropped, &select::pick(positions, lowest));
+        }
+    }
+}
+
+/// The active positions that a change leaves, and their scores.
+fn staying(view: &LayerView<'_>, keep: &[f32], change: &Change) -> (Vec<u32>, Vec<f32>) {
+    let stays = |position: &u32| change.dropped.binary_search(position).is_err();
+    view.active.iter().zip(keep).filter(|(position, _)| stays(position)).unzip()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::built;
+    use super::*;
+    use crate::Probe;
+
+    /// On twenty active positions of a hundred, α = 0.5, with scores 0, 1, 2 …
+    fn tried(options: &str, changed: Change) -> Change {
+        let bidst = built(&format!("drop_fraction = 0.5\ndrop_schedule = 'constant'\n{options}"), 5e-4).unwrap();
+        let active: Vec<u32> = (0..20).map(|i| 5 * i).collect();
+        let keep: Vec<f32> = (0..20).map(|i| i as f32).collect();
+        let view = LayerView { active: &active, weights: &keep, gradients: &keep, momentum: &keep, probe: Probe::None };
+        let mut changes = [changed];
+        bidst.try_others(50, &[view], &[Scores { keep: keep.clone(), grow: Vec::new() }], &mut changes);
+        let [change] = changes;
+        assert!(change.grown.iter().all(|position| position % 5 != 0) && change.grown.is_sorted_by(|a, b| a < b));
+        change
+    }
+
+    #[test]
+    fn the_lowest_scores_make_room_for_random_positions() {
+        let change = tried("", Change::default());
+        assert_eq!(change.dropped, (0..10).map(|i| 5 * i).collect::<Vec<u32>>());
+        assert_eq!(change.grown.len(), 10);
+    }
+
+    #[test]
+    fn trials_get_what_candidates_leave() {
+        // A candidate has taken the place of the second lowest.
+        let swapped = Change { dropped: vec![5], grown: vec![99], ..Change::default() };
+        let change = tried("trials = true\ncandidate_ratio = 1.0", swapped);
+        assert_eq!(change.dropped, (0..10).map(|i| 5 * i).collect::<Vec<u32>>());
+        assert!(change.grown.len() == 10 && change.grown.contains(&99));
+    }
+}
