@@ -22,9 +22,12 @@ pub fn full<P>(_params: &P, layers: &mut [LayerSpec]) {
 /// `total` non-zeros in proportion to what each layer is allowed, and never fewer than that: uniform stays uniform and
 /// Erdős–Rényi stays Erdős–Rényi at the higher density.
 pub fn scaled(layers: &mut [LayerSpec], total: usize) {
+    if total <= target(layers) {
+        return allotted(&(), layers);
+    }
     let allowed: Vec<f64> = layers.iter().map(|layer| layer.target as f64).collect();
     let lens: Vec<usize> = layers.iter().map(LayerSpec::len).collect();
-    let counts = apportion(&allowed, &lens, total.max(target(layers)));
+    let counts = apportion(&allowed, &lens, total);
     layers.iter_mut().zip(counts).for_each(|(layer, nnz)| layer.nnz = nnz);
 }
 
@@ -116,6 +119,13 @@ mod tests {
             scaled(&mut layers, total);
             assert_eq!(layers.iter().map(|layer| layer.nnz).collect::<Vec<_>>(), nnz);
         }
+    }
+
+    #[test]
+    fn a_start_no_denser_than_the_target_keeps_the_one_weight_of_a_tiny_layer() {
+        let mut layers = layers(&[(48, 48), (1, 1), (57, 54)]);
+        scaled(&mut layers, 53);
+        assert_eq!(layers.iter().map(|layer| layer.nnz).collect::<Vec<_>>(), [48, 1, 54]);
     }
 
     #[test]
