@@ -43,7 +43,7 @@ const VARIANTS: &[(&str, &str)] = &[
     ("bidst", "score = 'literal'\nstored_weights = true\nflag = 'drift'"),
     ("bidst", "stationary = false\ndebias = false"),
     ("bidst", "candidates = 'rotating'"),
-    ("bidst", "trials = true\ncandidate_ratio = 0.5\nallocation = 'global'"),
+    ("bidst", "trials = true\ncandidate_ratio = 0.5\nallocation = 'global'\ntrial_rule = 'uniform'"),
     ("bidst", "trials = true\nallocation = 'layer'\nlayer_floor = 0.9"),
     ("bidst", "score = 'gradient'"),
     ("bidst", "score = 'random'\nflag = 'interval'"),

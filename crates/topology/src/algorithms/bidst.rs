@@ -16,7 +16,8 @@
 //! * *Let the lower level answer* (`trials`, the default). A score at a zero is a forecast from a gradient that has to be
 //!   computed for it. A position in the mask is trained for nothing, and at the next decision its score is a measurement.
 //!   So each decision puts random positions on trial, in the place of those with the lowest scores, and layers whose
-//!   weights cost as much compete: what proves its worth more often gets more non-zeros.
+//!   weights cost as much compete: what proves its worth more often gets more non-zeros. Positions whose output and
+//!   input carry much already are tried more often.
 //! * *Or forecast, sparsely* (`candidates`). Inactive positions are scored only if they are among the candidates, κ per
 //!   non-zero, which are drawn anew after each decision, and only in the last steps before a decision. An ordinary step
 //!   costs what a static one costs. (Guided stochastic exploration, Heddes et al. 2024, also samples; it does not compare
@@ -53,11 +54,12 @@ mod hypergradient;
 mod layer;
 mod noise;
 mod options;
+mod preference;
 mod scoring;
 mod trials;
 mod window;
 
-pub use options::{Competition, CandidateRule, Flag, ImplicitForm, Params, Score};
+pub use options::{CandidateRule, Competition, Flag, ImplicitForm, Params, Score, TrialRule};
 
 use super::{AlgorithmError, Card, Require};
 use crate::rng::Streams;

@@ -186,7 +186,7 @@ fn trials_let_layers_compete_and_keep_the_total_and_every_floor() {
 #[test]
 fn trials_in_each_layer_are_set() {
     let (_, expected) = run("set", "update_interval = 10");
-    let (_, decisions) = run("bidst", "update_interval = 10\nallocation = 'layer'");
+    let (_, decisions) = run("bidst", "update_interval = 10\nallocation = 'layer'\ntrial_rule = 'uniform'");
     let sizes = |decisions: &[Decision]| -> Vec<(u64, usize)> {
         decisions.iter().map(|decision| (decision.step, swaps(std::slice::from_ref(decision)))).collect()
     };

@@ -1,5 +1,6 @@
 //! What is remembered of one layer, and its place in a checkpoint.
 
+use super::preference::Grid;
 use super::window::{Sums, Window};
 use super::{CandidateRule, Scores, candidates};
 use crate::mask::first_disorder;
@@ -12,6 +13,7 @@ use crate::{Change, LayerSpec, LayerView, Probe};
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Layer {
     pub(super) len: usize,
+    pub(super) grid: Grid,
     /// Its first non-zeros.
     pub(super) nnz: usize,
     /// Inactive positions that are being scored, sorted.
@@ -30,6 +32,7 @@ impl Layer {
     pub(super) fn new(spec: &LayerSpec) -> Self {
         Self {
             len: spec.len(),
+            grid: Grid::of(spec),
             nnz: spec.nnz,
             candidates: Vec::new(),
             cursor: 0,

@@ -31,6 +31,8 @@ pub struct Params {
     /// Default: true for `curvature` with `stationary`, unless `candidates`, `candidate_ratio`, `window` or a `flag` of drift
     /// is given.
     pub trials: Option<bool>,
+    /// Which positions are tried: `preferential` or `uniform`. Default `preferential`.
+    pub trial_rule: TrialRule,
     /// Which inactive positions are scored: `rotating`, `random` or `all`. Default `rotating`; `all` for `literal`.
     pub candidates: Option<CandidateRule>,
     /// Candidates per non-zero (κ). Default 1; 0 with `trials`.
@@ -119,6 +121,17 @@ pub enum CandidateRule {
     All,
 }
 
+/// Which inactive positions are tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TrialRule {
+    /// Random ones, by what their outputs and inputs carry: with a chance in proportion to the product of the two sums of
+    /// weight magnitudes.
+    Preferential,
+    /// Uniformly random ones.
+    Uniform,
+}
+
 /// What competes for the non-zeros.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -171,6 +184,7 @@ impl Default for Params {
             debias: None,
             window: None,
             trials: None,
+            trial_rule: TrialRule::Preferential,
             candidates: None,
             candidate_ratio: None,
             probe_share: 1.0,

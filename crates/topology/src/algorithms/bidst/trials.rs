@@ -5,7 +5,8 @@
 //! measurement. So random positions get what the candidates leave of a decision's swaps, in the place of the active
 //! positions with the lowest scores.
 
-use super::{Bidst, Scores};
+use super::preference::Preference;
+use super::{Bidst, Scores, TrialRule};
 use crate::mask::union;
 use crate::rng::Purpose;
 use crate::select;
@@ -18,7 +19,7 @@ impl Bidst {
         for rivals in &self.rivals {
             let mut count = 0;
             for &layer in rivals {
-                let tried = self.tried(step, layer, views[layer].active, &changes[layer]);
+                let tried = self.tried(step, layer, &views[layer], &changes[layer]);
                 count += tried.len();
                 changes[layer].grown = union(&changes[layer].grown, &tried);
             }
@@ -27,12 +28,15 @@ impl Bidst {
     }
 
     /// Random inactive positions of a layer. What lost against the active positions is not tried against them.
-    fn tried(&self, step: u64, layer: usize, active: &[u32], change: &Change) -> Vec<u32> {
+    fn tried(&self, step: u64, layer: usize, view: &LayerView<'_>, change: &Change) -> Vec<u32> {
         let state = &self.layers[layer];
-        let closed = union(active, &state.candidates);
-        let left = self.fraction.count(step, active.len()).saturating_sub(change.dropped.len());
+        let closed = union(view.active, &state.candidates);
+        let left = self.fraction.count(step, view.active.len()).saturating_sub(change.dropped.len());
         let mut rng = self.streams.stream(Purpose::Grow, layer as u64, step);
-        select::random_inactive(&mut rng, state.len, &closed, left)
+        match self.params.trial_rule {
+            TrialRule::Preferential => Preference::new(state.grid, view).draw(&mut rng, &closed, left),
+            TrialRule::Uniform => select::random_inactive(&mut rng, state.len, &closed, left),
+        }
     }
 
     /// Drops `count` more of the active positions of layers that compete: the lowest scores, but of no layer so many that it
