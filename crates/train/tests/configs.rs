@@ -80,7 +80,13 @@ fn recipes_that_are_compared_differ_in_the_algorithm_only() {
 #[test]
 fn every_study_spans_valid_runs_that_differ_in_their_grid_only() {
     let studies = files(true);
-    let sizes = [("study-confirm", 8, 1), ("study-demo", 4, 2), ("study-grid", 15, 3), ("study-tune", 14, 1)];
+    let sizes = [
+        ("study-ablation", 42, 3),
+        ("study-confirm", 8, 1),
+        ("study-demo", 4, 2),
+        ("study-grid", 15, 3),
+        ("study-tune", 14, 1),
+    ];
     let names: Vec<_> = studies.iter().map(|path| path.file_stem().unwrap().to_str().unwrap()).collect();
     assert_eq!(names, sizes.map(|(name, ..)| name));
     for (path, (_, cells, seeds)) in studies.iter().zip(sizes) {
@@ -91,7 +97,7 @@ fn every_study_spans_valid_runs_that_differ_in_their_grid_only() {
         let first = &comparison.runs()[0].config;
         for run in comparison.runs() {
             let mut config = Config { algorithm: first.algorithm.clone(), ..run.config.clone() };
-            (config.run.seed, config.sparsity.level) = (first.run.seed, first.sparsity.level);
+            (config.run.seed, config.sparsity) = (first.run.seed, first.sparsity.clone());
             assert_eq!(&config, first, "{}", run.name);
         }
     }
