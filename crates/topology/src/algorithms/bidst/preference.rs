@@ -2,13 +2,12 @@
 
 use crate::bits::BitSet;
 use crate::mask::union;
-use crate::rng;
 use crate::select;
 use crate::{LayerSpec, LayerView};
 use rand_chacha::rand_core::Rng;
 
-/// What every output and input has, whatever it carries, in shares of the mean. None is given up.
-const BASE: f64 = 0.1;
+/// Tickets that a place has on the mean for what it carries, beside the one that it has for being there.
+const TICKETS: f64 = 10.0;
 /// Draws per position that is wanted; after them, the rest is drawn uniformly.
 const PATIENCE: usize = 16;
 
@@ -27,24 +26,28 @@ impl Grid {
     }
 }
 
-/// The chance of a position: its output's share of the layer's Σ|θ| times its input's.
+/// The chance of a position: its output's share of the tickets times its input's.
 #[derive(Debug)]
 pub(super) struct Preference {
     grid: Grid,
-    /// Running sums of the shares.
-    outputs: Vec<f64>,
-    inputs: Vec<f64>,
+    outputs: Urn,
+    inputs: Urn,
 }
 
 impl Preference {
     pub(super) fn new(grid: Grid, view: &LayerView<'_>) -> Self {
         let (mut outputs, mut inputs) = (vec![0.0; grid.outputs], vec![0.0; grid.inputs]);
-        for (&position, weight) in view.active.iter().zip(view.weights) {
-            let pair = position as usize / grid.taps;
-            outputs[pair / grid.inputs] += f64::from(weight.abs());
-            inputs[pair % grid.inputs] += f64::from(weight.abs());
+        let row = grid.inputs * grid.taps;
+        let mut rest = view.active.iter().zip(view.weights).peekable();
+        for (output, carried) in outputs.iter_mut().enumerate() {
+            let first = (output * row) as u32;
+            while let Some((&position, weight)) = rest.next_if(|(position, _)| **position < first + row as u32) {
+                let weight = f64::from(weight.abs());
+                *carried += weight;
+                inputs[((position - first) / grid.taps as u32) as usize] += weight;
+            }
         }
-        Self { grid, outputs: running(outputs), inputs: running(inputs) }
+        Self { grid, outputs: Urn::new(&outputs), inputs: Urn::new(&inputs) }
     }
 
     /// `count` different positions outside of `closed`, sorted; fewer if there are no more.
@@ -52,40 +55,46 @@ impl Preference {
         let Grid { outputs, inputs, taps } = self.grid;
         let len = outputs * inputs * taps;
         let count = count.min(len - closed.len());
-        let mut taken = BitSet::of(len, closed);
-        let mut drawn = Vec::with_capacity(count);
-        for _ in 0..PATIENCE * count {
-            if drawn.len() == count {
-                break;
-            }
-            let pair = at(&self.outputs, rng) * inputs + at(&self.inputs, rng);
-            let position = (pair * taps + rng::below(rng, taps as u64) as usize) as u32;
+        let (mut taken, mut drawn) = (BitSet::of(len, closed), BitSet::new(len));
+        let (mut missing, mut patience) = (count, PATIENCE * count);
+        while missing > 0 && patience > 0 {
+            let pair = self.outputs.draw(rng) as usize * inputs + self.inputs.draw(rng) as usize;
+            let position = (pair * taps) as u32 + below(rng, taps);
             if taken.insert(position) {
-                drawn.push(position);
+                drawn.insert(position);
+                missing -= 1;
             }
+            patience -= 1;
         }
-        drawn.sort_unstable();
-        let rest = select::random_inactive(rng, len, &union(closed, &drawn), count - drawn.len());
+        let drawn = drawn.to_sorted();
+        if missing == 0 {
+            return drawn;
+        }
+        let rest = select::random_inactive(rng, len, &union(closed, &drawn), missing);
         union(&drawn, &rest)
     }
 }
 
-/// Running sums of shares of the mean, all alike if there is no mean.
-fn running(carried: Vec<f64>) -> Vec<f64> {
-    let mean = carried.iter().sum::<f64>() / carried.len() as f64;
-    let share = |carried: f64| if mean.is_normal() { BASE + carried / mean } else { 1.0 };
-    let add = |sum: &mut f64, carried| {
-        *sum += share(carried);
-        Some(*sum)
-    };
-    carried.into_iter().scan(0.0, add).collect()
+/// A ticket for every place, and more for those that carry much.
+#[derive(Debug)]
+struct Urn(Vec<u32>);
+
+impl Urn {
+    fn new(carried: &[f64]) -> Self {
+        let mean = carried.iter().sum::<f64>() / carried.len() as f64;
+        let tickets = |carried: f64| if mean.is_normal() { 1 + (TICKETS * carried / mean).round() as usize } else { 1 };
+        let of_place = |(place, &carried)| std::iter::repeat_n(place as u32, tickets(carried));
+        Self(carried.iter().enumerate().flat_map(of_place).collect())
+    }
+
+    fn draw(&self, rng: &mut impl Rng) -> u32 {
+        self.0[below(rng, self.0.len()) as usize]
+    }
 }
 
-/// A random place, by the shares of which these are the running sums.
-fn at(sums: &[f64], rng: &mut impl Rng) -> usize {
-    let all = sums.last().copied().unwrap_or(0.0);
-    let drawn = rng::uniform(rng) * all;
-    sums.partition_point(|&sum| sum <= drawn).min(sums.len() - 1)
+/// A number below `n`, as uniform as 32 bits can be.
+fn below(rng: &mut impl Rng, n: usize) -> u32 {
+    ((u64::from(rng.next_u32()) * n as u64) >> 32) as u32
 }
 
 #[cfg(test)]
@@ -105,11 +114,11 @@ mod tests {
 
     #[test]
     fn rows_and_columns_are_drawn_by_what_they_carry() {
-        // Output 3 and input 1 carry everything: shares 10.1 of 11 and 5.1 of 5.5.
+        // Output 3 and input 1 carry everything: 101 of 110 tickets, and 51 of 55.
         let active = [32];
         let preference = preference(&active, &[-0.5]);
         let hits = (0..2000).filter(|&step| drawn(&preference, &[], 1, step)[0] / 2 == 16).count();
-        let expected = 2000.0 * (10.1 / 11.0) * (5.1 / 5.5);
+        let expected = 2000.0 * (101.0 / 110.0) * (51.0 / 55.0);
         assert!((hits as f64 - expected).abs() < 80.0, "{hits} of 2000, expected {expected}");
     }
 
@@ -129,7 +138,7 @@ mod tests {
     fn weights_that_say_nothing_leave_all_positions_alike() {
         for weights in [[0.0, 0.0], [f32::NAN, 1.0], [f32::INFINITY, 1.0]] {
             let preference = preference(&[32, 33], &weights);
-            assert_eq!((preference.outputs[3], preference.inputs[1]), (4.0, 2.0));
+            assert_eq!((preference.outputs.0.len(), preference.inputs.0.len()), (10, 5));
             assert_eq!(drawn(&preference, &[], 100, 0).len(), 100);
         }
     }

@@ -42,14 +42,20 @@ impl Bidst {
     /// Drops `count` more of the active positions of layers that compete: the lowest scores, but of no layer so many that it
     /// falls below its floor.
     fn make_room(&self, rivals: &[usize], count: usize, views: &[LayerView<'_>], race: &[Scores], changes: &mut [Change]) {
-        let offered = rivals.iter().map(|&layer| {
-            let (positions, scores) = staying(&views[layer], &race[layer].keep, &changes[layer]);
-            let spare = (positions.len() + changes[layer].grown.len()).saturating_sub(self.floor(&self.layers[layer]));
-            let lowest = select::smallest(&scores, spare);
-            (select::pick(&positions, &lowest), select::pick(&scores, &lowest))
-        });
-        let (positions, scores): (Vec<Vec<u32>>, Vec<Vec<f32>>) = offered.unzip();
-        let lowest = select::smallest_over(&scores, count);
+        let offered = rivals.iter().map(|&layer| staying(&views[layer], &race[layer].keep, &changes[layer]));
+        let (mut positions, mut scores): (Vec<Vec<u32>>, Vec<Vec<f32>>) = offered.unzip();
+        let spare = |(&layer, positions): (&usize, &Vec<u32>)| {
+            (positions.len() + changes[layer].grown.len()).saturating_sub(self.floor(&self.layers[layer]))
+        };
+        let spare: Vec<usize> = rivals.iter().zip(&positions).map(spare).collect();
+        let mut lowest = select::smallest_over(&scores, count);
+        if lowest.iter().zip(&spare).any(|(lowest, &spare)| lowest.len() > spare) {
+            for ((positions, scores), &spare) in positions.iter_mut().zip(&mut scores).zip(&spare) {
+                let offered = select::smallest(scores, spare);
+                (*positions, *scores) = (select::pick(positions, &offered), select::pick(scores, &offered));
+            }
+            lowest = select::smallest_over(&scores, count);
+        }
         for ((&layer, positions), lowest) in rivals.iter().zip(&positions).zip(&lowest) {
             changes[layer].dropped = union(&changes[layer].dropped, &select::pick(positions, lowest));
         }
