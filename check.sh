@@ -3,7 +3,7 @@
 #   ./check.sh        format, lints, tests, documentation, the demo
 #   ./check.sh long   the heavy suites, for a release: more random cases (minutes to hours)
 #   ./check.sh peers  every algorithm on the small network, beside RigL, with a table (minutes)
-#   ./check.sh bench  the micro-benchmarks: times, and instruction counts where Valgrind is
+#   ./check.sh bench  the micro-benchmarks: times, the guard's share of a step, and instruction counts where Valgrind is
 #   ./check.sh cross  checks the build for aarch64, whose kernels are NEON; needs rustup
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -31,6 +31,7 @@ fi
 
 if [ "${1:-}" = bench ]; then
     step cargo bench -p bidst-kernels -p bidst-topology --bench kernels --bench topology
+    step cargo test -p bidst-train --lib -- --ignored --nocapture the_guard_takes
     if command -v valgrind >/dev/null && command -v "${GUNGRAUN_RUNNER:-gungraun-runner}" >/dev/null; then
         step cargo bench -p bidst-kernels -p bidst-topology --features instructions --bench instructions
     else

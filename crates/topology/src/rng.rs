@@ -83,13 +83,18 @@ pub fn uniforms(rng: &mut impl Rng, count: usize) -> Vec<f32> {
 /// If `n` is 0.
 pub fn below(rng: &mut impl Rng, n: u64) -> u64 {
     assert!(n > 0, "no number is below 0");
-    let threshold = n.wrapping_neg() % n;
     loop {
         let product = u128::from(rng.next_u64()) * u128::from(n);
-        if product as u64 >= threshold {
+        // The threshold is below n, and the division that finds it takes longer than all the rest.
+        if product as u64 >= n || product as u64 >= n.wrapping_neg() % n {
             return (product >> 64) as u64;
         }
     }
+}
+
+/// A number below `n` from 32 bits: half as many as [`below`] takes, for a bias of at most n/2³².
+pub(crate) fn below_u32(rng: &mut impl Rng, n: u32) -> u32 {
+    ((u64::from(rng.next_u32()) * u64::from(n)) >> 32) as u32
 }
 
 /// Standard normal (Box and Muller 1958; one of the pair is discarded).

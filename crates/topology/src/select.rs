@@ -194,7 +194,9 @@ pub fn exchange(keep: &[f32], grow: &[f32], cap: usize, worth: impl Fn(f32, f32)
 /// worst active position that may still go. A layer at its floor gives up a position only to itself. Costs
 /// (candidates) × (layers).
 pub fn exchange_between(offers: &[Offer<'_>], worth: impl Fn(f32, f32) -> bool) -> Vec<Swaps> {
-    let worst: Vec<Vec<u64>> = offers.iter().map(|offer| ascending_worst(offer.keep, offer.cap)).collect();
+    let candidates = offers.iter().map(|offer| offer.grow.len()).sum();
+    let worst: Vec<Vec<u64>> =
+        offers.iter().map(|offer| ascending_worst(offer.keep, offer.cap.min(candidates))).collect();
     let mut nnz: Vec<usize> = offers.iter().map(|offer| offer.keep.len()).collect();
     let mut gone = vec![0; offers.len()];
     let mut grown = vec![Vec::new(); offers.len()];

@@ -150,7 +150,7 @@ fn cifar_like() -> Dataset {
 }
 
 #[test]
-#[ignore = "a measurement: shows the share of the guard in a step of resnet20 at 95%"]
+#[ignore = "a measurement: ./check.sh bench; shows the share of the guard in a step of resnet20 at 95%"]
 fn the_guard_takes_a_small_share_of_a_step() {
     let builder = Builder::new().flag("--algorithm", "algorithm.name", "static");
     let settings = ["model.name=resnet20", "sparsity.level=0.95", "run.threads=1", "train.batch_size=128"];

@@ -2,6 +2,7 @@
 
 use crate::bits::BitSet;
 use crate::mask::union;
+use crate::rng;
 use crate::select;
 use crate::{LayerSpec, LayerView};
 use rand_chacha::rand_core::Rng;
@@ -59,7 +60,7 @@ impl Preference {
         let (mut missing, mut patience) = (count, PATIENCE * count);
         while missing > 0 && patience > 0 {
             let pair = self.outputs.draw(rng) as usize * inputs + self.inputs.draw(rng) as usize;
-            let position = (pair * taps) as u32 + below(rng, taps);
+            let position = (pair * taps) as u32 + rng::below_u32(rng, taps as u32);
             if taken.insert(position) {
                 drawn.insert(position);
                 missing -= 1;
@@ -88,13 +89,8 @@ impl Urn {
     }
 
     fn draw(&self, rng: &mut impl Rng) -> u32 {
-        self.0[below(rng, self.0.len()) as usize]
+        self.0[rng::below_u32(rng, self.0.len() as u32) as usize]
     }
-}
-
-/// A number below `n`, as uniform as 32 bits can be.
-fn below(rng: &mut impl Rng, n: usize) -> u32 {
-    ((u64::from(rng.next_u32()) * n as u64) >> 32) as u32
 }
 
 #[cfg(test)]
