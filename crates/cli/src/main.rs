@@ -2,9 +2,10 @@
 //!
 //! Parse, run, map the error to an exit code: 0 done, 1 failed, 2 usage or configuration, 3 diverged, 4 bad data, 128 and
 //! the number of a signal.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 #![warn(missing_docs)]
 
+mod allocator;
 mod cmd;
 mod exit;
 mod progress;
@@ -54,6 +55,7 @@ enum Verb {
 }
 
 fn main() -> ExitCode {
+    allocator::hand_back_large_buffers();
     let cli = Cli::parse();
     exit::guarded(|| match cli.verb {
         None => cmd::demo::run(&cli.demo),

@@ -183,9 +183,10 @@ pub trait Algorithm: Send {
         0
     }
 
-    /// Bytes of state this algorithm itself keeps for positions that are not active weights: candidate lists and
-    /// their accumulators, dense scores, stored weights. Probe buffers belong to the engine and are counted there.
-    fn dense_bytes(&self) -> usize {
+    /// Bytes of state this algorithm itself keeps from step to step, at their peak: candidate lists, sums of gradients, scores,
+    /// stored weights, at active positions and at others. A few numbers per layer or channel do not count, nor does what lives
+    /// during a decision only. Probe buffers belong to the engine and are counted there. Default: none.
+    fn state_bytes(&self) -> usize {
         0
     }
 

@@ -6,6 +6,7 @@
 use crate::bits::BitSet;
 use crate::mask::complement;
 use rand_chacha::rand_core::Rng;
+use std::borrow::Borrow;
 use std::cmp::Reverse;
 
 /// The score's place in the order as an integer: larger is better, NaN is 0.
@@ -97,13 +98,17 @@ pub fn smallest(scores: &[f32], count: usize) -> Vec<u32> {
 }
 
 /// The `count` worst entries of several layers together, per layer; equal scores go by layer, then by entry.
-pub fn smallest_over(layers: &[Vec<f32>], count: usize) -> Vec<Vec<u32>> {
-    split(&smallest(&layers.concat(), count), &layers.iter().map(Vec::len).collect::<Vec<_>>())
+pub fn smallest_over(layers: &[impl Borrow<[f32]>], count: usize) -> Vec<Vec<u32>> {
+    split(&smallest(&layers.concat(), count), &lens(layers))
 }
 
 /// The `count` best entries of several layers together, per layer; equal scores go by layer, then by entry.
-pub fn largest_over(layers: &[Vec<f32>], count: usize) -> Vec<Vec<u32>> {
-    split(&largest(&layers.concat(), count), &layers.iter().map(Vec::len).collect::<Vec<_>>())
+pub fn largest_over(layers: &[impl Borrow<[f32]>], count: usize) -> Vec<Vec<u32>> {
+    split(&largest(&layers.concat(), count), &lens(layers))
+}
+
+fn lens(layers: &[impl Borrow<[f32]>]) -> Vec<usize> {
+    layers.iter().map(|layer| layer.borrow().len()).collect()
 }
 
 /// Sorted entries of all layers laid end to end, as entries of each layer; `lens` are the layers' lengths.

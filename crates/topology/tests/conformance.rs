@@ -129,7 +129,7 @@ fn algorithms_without_gradient_growth_ask_for_nothing_and_keep_nothing() {
     for name in ["dense", "static", "set", "deep-r", "dsr", "mest"] {
         let (mut simulator, mut algorithm) = start(&Case::new(name, ""), &[(50, 10), (20, 4)]);
         simulator.run(algorithm.as_mut(), 0, STEPS).unwrap();
-        assert_eq!((simulator.probed, algorithm.dense_bytes()), (0, 0), "{name}");
+        assert_eq!((simulator.probed, algorithm.state_bytes()), (0, 0), "{name}");
     }
 }
 

@@ -61,7 +61,7 @@ impl Inventory {
             target,
             nnz: tensor.nnz(),
         });
-        let (bytes, dense_bytes) = bytes(&trainer.network, trainer.algorithm.dense_bytes());
+        let (bytes, dense_bytes) = bytes(&trainer.network, trainer.algorithm.state_bytes());
         Inventory { layers: layers.collect(), bytes, dense_bytes }
     }
 }

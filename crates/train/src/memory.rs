@@ -64,7 +64,7 @@ impl Prediction {
             parameters: parameters as u64,
             gradients: (size_of::<f32>() * (zeros + unit_sums(trainer, &asked))) as u64,
             activations: (memory.activations_bytes + memory.activation_gradients_bytes) as u64,
-            algorithm: (trainer.algorithm.dense_bytes() + history_bytes(trainer)) as u64,
+            algorithm: (trainer.algorithm.state_bytes() + history_bytes(trainer)) as u64,
             checkpoint: checkpoint_bytes(trainer) as u64,
             decision: decision_bytes(trainer, &asked) as u64,
         }
@@ -174,7 +174,7 @@ fn checkpoint_bytes(trainer: &Trainer) -> usize {
     };
     let weights: usize = trainer.network.weights().iter().enumerate().map(words).sum();
     let vectors: usize = trainer.network.vectors().iter().map(|vector| 2 * vector.values.len()).sum();
-    size_of::<f32>() * (weights + vectors) + 2 * (trainer.algorithm.dense_bytes() + history_bytes(trainer))
+    size_of::<f32>() * (weights + vectors) + 2 * (trainer.algorithm.state_bytes() + history_bytes(trainer))
 }
 
 /// Three bits a position: the patterns at the last mark, ever active, ever inspected.
@@ -182,11 +182,11 @@ fn history_bytes(trainer: &Trainer) -> usize {
     trainer.layers.iter().map(|layer| 3 * layer.len() / 8).sum()
 }
 
-/// Scores of what is active and of the candidates; the scores at all positions of one layer, with their positions; one tensor
-/// twice, with the streams of its kernels.
+/// Scores of what is active and of the candidates; the scores at the zeros of one layer, with their positions; one tensor twice,
+/// with the streams of its kernels.
 fn decision_bytes(trainer: &Trainer, asked: &[Asked]) -> usize {
     let layers = || trainer.sparse.iter().map(|&at| (trainer.network.weights()[at].nnz(), asked[at]));
     let scored: usize = layers().map(|(nnz, asked)| 8 * (nnz + asked.candidates)).sum();
-    let of_one = layers().map(|(nnz, asked)| 8 * asked.everywhere + 32 * nnz);
+    let of_one = layers().map(|(nnz, asked)| 8 * asked.everywhere.saturating_sub(nnz) + 32 * nnz);
     scored + of_one.max().unwrap_or(0)
 }

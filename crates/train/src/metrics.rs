@@ -272,7 +272,7 @@ impl Bytes {
         let values_and_gradients = of_weights.chain(of_vectors).sum::<usize>();
         let parameters =
             size_of::<f32>() * values_and_gradients + memory.momentum_bytes + memory.index_bytes + memory.plan_bytes;
-        let mask = algorithm.dense_bytes();
+        let mask = algorithm.state_bytes();
         Bytes { parameter_bytes: parameters + mask, held_bytes: memory.total_bytes() + mask }
     }
 }

@@ -214,7 +214,7 @@ impl Session {
             parameters: trainer.graph.parameter_count(),
             totals: trainer.allocation.totals(),
             memory: trainer.network.memory(),
-            algorithm_bytes: trainer.algorithm.dense_bytes(),
+            algorithm_bytes: trainer.algorithm.state_bytes(),
             threads: trainer.network.threads(),
             instruction_set: trainer.instruction_set(),
             kernels: trainer.network.kernels(),

@@ -222,6 +222,11 @@ impl Bidst {
             params,
         })
     }
+
+    /// Whether scores survive a decision.
+    fn remembers(&self) -> bool {
+        self.rho_psi > 0.0 && self.params.score != Score::Literal
+    }
 }
 
 impl Algorithm for Bidst {
@@ -269,7 +274,8 @@ impl Algorithm for Bidst {
 
     fn update(&mut self, step: u64, views: &[LayerView<'_>]) -> Vec<Change> {
         let scores: Vec<Scores> = views.iter().enumerate().map(|(layer, view)| self.scores(layer, view)).collect();
-        let entrants = views.iter().zip(&scores).enumerate();
+        let remembered = if self.remembers() { scores.clone() } else { Vec::new() };
+        let entrants = views.iter().zip(scores).enumerate();
         let race: Vec<Scores> = entrants.map(|(layer, (view, scores))| self.race(step, layer, view, scores)).collect();
         let mut changes =
             if self.params.score.is_control() { self.control(step, views, &race) } else { self.compete(step, views, &race) };
@@ -278,13 +284,14 @@ impl Algorithm for Bidst {
         } else if self.trials {
             self.try_others(step, views, &race, &mut changes);
         }
-        for (layer, (view, scores)) in views.iter().zip(scores).enumerate() {
+        let mut remembered = remembered.into_iter();
+        for (layer, (view, change)) in views.iter().zip(&mut changes).enumerate() {
             let state = &mut self.layers[layer];
-            state.exchange_values(view, &mut changes[layer]);
-            if self.rho_psi > 0.0 && self.params.score != Score::Literal {
-                state.remember(view, &changes[layer], scores);
+            state.exchange_values(view, change);
+            if let Some(scores) = remembered.next() {
+                state.remember(view, change, scores);
             }
-            self.draw(step, layer, &changes[layer].applied_to(view.active));
+            self.draw(step, layer, &change.applied_to(view.active));
         }
         changes
     }
@@ -298,11 +305,14 @@ impl Algorithm for Bidst {
         if dense { 0 } else { self.candidates_of(&self.layers[layer]) }
     }
 
-    fn dense_bytes(&self) -> usize {
-        let literal = usize::from(self.params.score == Score::Literal);
-        let accumulators = if literal == 1 { 0 } else { 1 + usize::from(!self.params.average) };
+    fn state_bytes(&self) -> usize {
+        let literal = self.params.score == Score::Literal;
+        // Σg, and Σg² if minibatch gradients are squared one by one.
+        let sums = if literal { 0 } else { 1 + usize::from(!self.params.average) };
         let words = |layer: &Layer| {
-            self.candidates_of(layer) * (1 + accumulators) + layer.len * (literal + usize::from(self.params.stored_weights))
+            self.candidates_of(layer) * (1 + sums)
+                + layer.nnz * (sums + usize::from(self.remembers()))
+                + layer.len * (usize::from(literal) + usize::from(self.params.stored_weights))
         };
         size_of::<f32>() * self.layers.iter().map(words).sum::<usize>()
     }
@@ -390,6 +400,6 @@ mod tests {
         assert!((1..=90).all(|step| bidst.needs(step, 0) == Needs::Active));
         assert!((91..=100).all(|step| matches!(bidst.needs(step, 0), Needs::Candidates(c) if c.len() == 20)));
         assert_eq!(bidst.needs(101, 0), Needs::Active);
-        assert!((3001..4000).all(|step| bidst.needs(step, 0) == Needs::Active));
+        assert!((3601..4000).all(|step| bidst.needs(step, 0) == Needs::Active));
     }
 }

@@ -124,7 +124,7 @@ impl Algorithm for Rigl {
         layers.iter().zip(&self.layers).zip(self.gradients.take(layers)).map(decide).collect()
     }
 
-    fn dense_bytes(&self) -> usize {
+    fn state_bytes(&self) -> usize {
         self.gradients.bytes()
     }
 

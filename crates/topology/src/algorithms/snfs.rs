@@ -137,7 +137,7 @@ impl Algorithm for Snfs {
         Budget::Total
     }
 
-    fn dense_bytes(&self) -> usize {
+    fn state_bytes(&self) -> usize {
         size_of::<f32>() * self.lens.iter().sum::<usize>()
     }
 
@@ -192,7 +192,7 @@ mod tests {
         // a regrows 1 and 2, which thereby stay, and grows 5; b grows 7.
         assert_eq!((&changes[0].dropped[..], &changes[0].grown[..]), (&[][..], &[5][..]));
         assert_eq!((&changes[1].dropped[..], &changes[1].grown[..]), (&[1, 2][..], &[7][..]));
-        assert_eq!(snfs.dense_bytes(), 16 * 4);
+        assert_eq!(snfs.state_bytes(), 16 * 4);
     }
 
     #[test]

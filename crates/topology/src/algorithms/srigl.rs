@@ -185,8 +185,8 @@ impl Algorithm for Srigl {
         views.iter().zip(gradients).zip(&self.layers).map(decide).collect()
     }
 
-    fn dense_bytes(&self) -> usize {
-        self.rigl.dense_bytes()
+    fn state_bytes(&self) -> usize {
+        self.rigl.state_bytes()
     }
 
     fn save(&self) -> State {

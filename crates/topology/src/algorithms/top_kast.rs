@@ -202,7 +202,7 @@ impl Algorithm for TopKast {
         self.choose(step + 1, views)
     }
 
-    fn dense_bytes(&self) -> usize {
+    fn state_bytes(&self) -> usize {
         let words = |layer: &Layer| layer.theta.len() + layer.reserve.len() + layer.velocity.len();
         size_of::<f32>() * self.layers.iter().map(words).sum::<usize>()
     }
@@ -254,7 +254,7 @@ mod tests {
         let change = top_kast.at_start(&[first], &mut Flow).unwrap().remove(0);
         assert_eq!(change.dropped, [1, 2, 4, 5]);
         assert_eq!(top_kast.needs(0, 0), Needs::Candidates(&[2, 4]));
-        assert_eq!(top_kast.dense_bytes(), 4 * (6 + 2 + 2));
+        assert_eq!(top_kast.state_bytes(), 4 * (6 + 2 + 2));
 
         // At a density of a third, decay is 0.03: v = −5 + 0.03·0.4 at position 4, so θ = 0.4 + 0.1·4.988 = 0.8988.
         top_kast.begin(0, 0.1);

@@ -75,7 +75,7 @@ pub enum Law {
     Resume,
     /// [`load`](crate::Algorithm::load) of another state.
     Damage,
-    /// [`dense_bytes`](crate::Algorithm::dense_bytes).
+    /// [`state_bytes`](crate::Algorithm::state_bytes).
     Declared,
     /// The order of equal scores.
     Ties,

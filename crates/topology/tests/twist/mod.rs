@@ -67,8 +67,8 @@ impl Algorithm for Mutant {
     fn budget(&self, step: u64) -> Budget {
         self.inner.budget(step)
     }
-    fn dense_bytes(&self) -> usize {
-        self.inner.dense_bytes()
+    fn state_bytes(&self) -> usize {
+        self.inner.state_bytes()
     }
     fn save(&self) -> State {
         self.twist.save(self.inner.as_ref())

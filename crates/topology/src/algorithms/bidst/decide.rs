@@ -10,8 +10,7 @@ use crate::{Change, LayerView};
 
 impl Bidst {
     /// The scores that enter a decision: with noise or, without, less the candidates that have no evidence.
-    pub(super) fn race(&self, step: u64, layer: usize, view: &LayerView<'_>, scores: &Scores) -> Scores {
-        let mut race = scores.clone();
+    pub(super) fn race(&self, step: u64, layer: usize, view: &LayerView<'_>, mut race: Scores) -> Scores {
         let tau = self.params.temperature * schedule::cosine(step, self.fraction.end);
         if tau > 0.0 {
             let key = self.streams.key(Purpose::Gumbel, layer as u64, step);
@@ -91,10 +90,10 @@ mod tests {
         let keep: Vec<f32> = (0..20).map(|i| i as f32).collect();
         let view = LayerView { active: &active, weights: &keep, gradients: &keep, momentum: &keep, probe: Probe::None };
         let moved = |step| {
-            let race = bidst.race(step, 0, &view, &Scores { keep: keep.clone(), grow: Vec::new() });
+            let race = bidst.race(step, 0, &view, Scores { keep: keep.clone(), grow: Vec::new() });
             race.keep.iter().zip(&keep).map(|(noisy, score)| (noisy - score).abs()).sum::<f32>()
         };
         assert!(moved(100) > 1.0);
-        assert!(moved(2999) < 1e-4 && moved(3000) == 0.0);
+        assert!(moved(3599) < 1e-4 && moved(3600) == 0.0);
     }
 }

@@ -11,6 +11,7 @@ use crate::mask::union;
 use crate::rng::Purpose;
 use crate::select;
 use crate::{Change, LayerView};
+use std::borrow::Cow;
 
 impl Bidst {
     /// Adds trials to the `changes` of a decision: in each layer as many as its cap has left, in the place of the lowest
@@ -43,8 +44,8 @@ impl Bidst {
     /// falls below its floor.
     fn make_room(&self, rivals: &[usize], count: usize, views: &[LayerView<'_>], race: &[Scores], changes: &mut [Change]) {
         let offered = rivals.iter().map(|&layer| staying(&views[layer], &race[layer].keep, &changes[layer]));
-        let (mut positions, mut scores): (Vec<Vec<u32>>, Vec<Vec<f32>>) = offered.unzip();
-        let spare = |(&layer, positions): (&usize, &Vec<u32>)| {
+        let (mut positions, mut scores): (Vec<_>, Vec<_>) = offered.unzip();
+        let spare = |(&layer, positions): (&usize, &Cow<'_, [u32]>)| {
             (positions.len() + changes[layer].grown.len()).saturating_sub(self.floor(&self.layers[layer]))
         };
         let spare: Vec<usize> = rivals.iter().zip(&positions).map(spare).collect();
@@ -52,7 +53,8 @@ impl Bidst {
         if lowest.iter().zip(&spare).any(|(lowest, &spare)| lowest.len() > spare) {
             for ((positions, scores), &spare) in positions.iter_mut().zip(&mut scores).zip(&spare) {
                 let offered = select::smallest(scores, spare);
-                (*positions, *scores) = (select::pick(positions, &offered), select::pick(scores, &offered));
+                *positions = select::pick(positions, &offered).into();
+                *scores = select::pick(scores, &offered).into();
             }
             lowest = select::smallest_over(&scores, count);
         }
@@ -63,9 +65,14 @@ impl Bidst {
 }
 
 /// The active positions that a change leaves, and their scores.
-fn staying(view: &LayerView<'_>, keep: &[f32], change: &Change) -> (Vec<u32>, Vec<f32>) {
+fn staying<'a>(view: &LayerView<'a>, keep: &'a [f32], change: &Change) -> (Cow<'a, [u32]>, Cow<'a, [f32]>) {
+    if change.dropped.is_empty() {
+        return (view.active.into(), keep.into());
+    }
     let stays = |position: &u32| change.dropped.binary_search(position).is_err();
-    view.active.iter().zip(keep).filter(|(position, _)| stays(position)).unzip()
+    let staying = view.active.iter().zip(keep).filter(|(position, _)| stays(position));
+    let (positions, scores): (Vec<u32>, Vec<f32>) = staying.unzip();
+    (positions.into(), scores.into())
 }
 
 #[cfg(test)]
