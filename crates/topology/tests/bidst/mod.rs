@@ -34,7 +34,7 @@ fn without_candidates_it_is_static_training_bit_for_bit() {
 
 #[test]
 fn dense_candidates_of_one_step_scored_by_gradient_make_it_rigl() {
-    let (rigl, expected) = run("rigl", "update_interval = 10\nskip_weight_step = false");
+    let (rigl, expected) = run("rigl", "update_interval = 10\nstop = 0.9\nskip_weight_step = false");
     let options = "update_interval = 10\nscore = 'gradient'\ncandidates = 'all'\nwindow = 1\nflag = 'interval'";
     let (bidst, decisions) = run("bidst", options);
     assert!(swaps(&decisions) > 50);
@@ -44,7 +44,7 @@ fn dense_candidates_of_one_step_scored_by_gradient_make_it_rigl() {
 
 #[test]
 fn a_longer_window_makes_it_rigl_with_averaged_gradients() {
-    let (rigl, _) = run("rigl", "update_interval = 10\nskip_weight_step = false\naverage_window = 4");
+    let (rigl, _) = run("rigl", "update_interval = 10\nstop = 0.9\nskip_weight_step = false\naverage_window = 4");
     let options = "update_interval = 10\nscore = 'gradient'\ncandidates = 'all'\nwindow = 4\nflag = 'interval'";
     assert_eq!(run("bidst", options).0.bits(), rigl.bits());
     assert_ne!(run("bidst", &options.replace('4', "1")).0.bits(), rigl.bits());
@@ -52,7 +52,7 @@ fn a_longer_window_makes_it_rigl_with_averaged_gradients() {
 
 #[test]
 fn dense_candidates_chosen_at_random_make_it_set() {
-    let (set, expected) = run("set", "update_interval = 10");
+    let (set, expected) = run("set", "update_interval = 10\nstop = 0.9");
     let options = "update_interval = 10\nscore = 'random'\ncandidates = 'all'\nflag = 'interval'";
     let (bidst, decisions) = run("bidst", options);
     assert!(swaps(&decisions) > 50);
@@ -107,7 +107,7 @@ fn sparse_candidate_rules_ask_for_no_more_than_they_name() {
             }
             simulator.run(algorithm.as_mut(), step, step + 1).unwrap();
         }
-        let decisions = 7;
+        let decisions = 8;
         assert_eq!(simulator.probed, decisions * 5 * (15 + 20));
     }
 }
@@ -153,7 +153,7 @@ fn a_budget_of_decisions_is_spent_exactly() {
 fn the_drift_flag_looks_at_the_end_of_every_window() {
     let (_, decisions) = run("bidst", "flag = 'drift'\nwindow = 7\nupdate_interval = 50");
     assert!(decisions.iter().all(|decision| decision.step % 7 == 0));
-    assert_eq!(decisions.len(), (150 - 1) / 7);
+    assert_eq!(decisions.len(), (180 - 1) / 7);
 }
 
 #[test]
@@ -185,7 +185,7 @@ fn trials_let_layers_compete_and_keep_the_total_and_every_floor() {
 
 #[test]
 fn trials_in_each_layer_are_set() {
-    let (_, expected) = run("set", "update_interval = 10");
+    let (_, expected) = run("set", "update_interval = 10\nstop = 0.9");
     let (_, decisions) = run("bidst", "update_interval = 10\nallocation = 'layer'\ntrial_rule = 'uniform'");
     let sizes = |decisions: &[Decision]| -> Vec<(u64, usize)> {
         decisions.iter().map(|decision| (decision.step, swaps(std::slice::from_ref(decision)))).collect()

@@ -54,7 +54,7 @@ pub struct Params {
     pub drift: f64,
     /// Decisions of the flag `budget`. Default 24.
     pub decisions: u64,
-    /// Share of the run after which the mask is frozen. Default 0.75.
+    /// Share of the run after which the mask is frozen. Default 0.9.
     pub stop: f64,
     /// Largest share of the non-zeros replaced by the first decision. Default 0.3.
     pub drop_fraction: f64,
@@ -194,7 +194,7 @@ impl Default for Params {
             update_interval: None,
             drift: 0.05,
             decisions: 24,
-            stop: 0.75,
+            stop: 0.9,
             drop_fraction: 0.3,
             drop_schedule: DropSchedule::Cosine,
             hysteresis: true,
@@ -336,10 +336,10 @@ mod tests {
         let bidst = built("", 5e-4).unwrap();
         assert_eq!((bidst.next_decision(0), bidst.window, bidst.trials), (Some(50), 10, true));
         assert!((bidst.rule.c - 2000.0).abs() < 1e-3);
-        assert_eq!(bidst.dense_bytes(), 0);
+        assert_eq!(bidst.state_bytes(), 20 * 4);
         let bidst = built("candidate_ratio = 1.0", 5e-4).unwrap();
         assert_eq!((bidst.next_decision(0), bidst.window, bidst.trials), (Some(100), 100, false));
-        assert_eq!(bidst.dense_bytes(), 20 * 8);
+        assert_eq!(bidst.state_bytes(), 20 * 12);
         assert_eq!(built("candidates = 'random'\nupdate_interval = 30", 5e-4).unwrap().window, 30);
         assert_eq!(built("score = 'literal'", 5e-4).unwrap().candidate_rule, CandidateRule::All);
     }
