@@ -202,6 +202,20 @@ fn a_run_that_panics_is_listed_and_the_others_go_on() {
     assert_eq!(comparison.tables().finished(), 2);
 }
 
+/// On a full disk it ended its thread without a word, and the others went on with fewer.
+#[test]
+fn a_failure_that_cannot_be_noted_is_told_and_the_others_go_on() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("runs")).unwrap();
+    fs::write(folder.path().join("runs/static_s90_seed0"), "in the way").unwrap();
+    let comparison = comparison(folder.path(), "[grid]\nalgorithm = ['static', 'set']\n");
+    let notes = Notes::default();
+    let error = comparison.train(&Jobs { jobs: 1, threads: 1, stop: &|| false }, &notes).unwrap_err();
+    assert!(matches!(error, TrainError::Io { .. }), "{error}");
+    let ended = notes.ended.into_inner().unwrap();
+    assert!(ended[0].starts_with("static_s90_seed0 Failed(") && ended[1].starts_with("set_s90_seed0 Fin"), "{ended:?}");
+}
+
 #[test]
 fn a_longer_grid_trains_only_what_is_new() {
     let folder = tempfile::tempdir().unwrap();

@@ -59,19 +59,20 @@ impl Comparison {
     ///
     /// # Errors
     /// Before anything is trained: [`TrainError::RunChanged`], [`TrainError::Occupied`], [`TrainError::Data`] if a data set
-    /// cannot be read; [`TrainError::Io`] also afterwards, if a failure cannot be noted.
+    /// cannot be read. After everything else was trained: [`TrainError::Io`], if a failure cannot be noted.
     pub fn train(&self, jobs: &Jobs<'_>, watcher: &dyn Watcher) -> Result<(), TrainError> {
         let _lock = self.begin()?;
         let is_open = |run: &&Run| Standing::of(&self.folder(run)).is_open();
         let open: Vec<&Run> = self.runs.iter().filter(is_open).collect();
         let next = AtomicUsize::new(0);
         let work = || -> Result<(), TrainError> {
+            let mut noted = Ok(());
             while !(jobs.stop)()
                 && let Some(run) = open.get(next.fetch_add(1, Ordering::Relaxed))
             {
-                self.train_one(run, jobs, watcher)?;
+                noted = noted.and(self.train_one(run, jobs, watcher));
             }
-            Ok(())
+            noted
         };
         std::thread::scope(|scope| {
             let workers: Vec<_> = (0..jobs.jobs.clamp(1, open.len().max(1))).map(|_| scope.spawn(work)).collect();
@@ -79,7 +80,7 @@ impl Comparison {
         })
     }
 
-    /// Trains one run to its end, whatever that is.
+    /// Trains one run to its end, whatever that is. An error says that its failure could not be noted.
     fn train_one(&self, run: &Run, jobs: &Jobs<'_>, watcher: &dyn Watcher) -> Result<(), TrainError> {
         let folder = self.folder(run);
         let mut is_locked = false;
@@ -93,14 +94,13 @@ impl Comparison {
             }
             Err(panic) => Ending::Failed(format!("panicked, which is a bug: {}", message(&*panic))),
         };
-        if let Ending::Failed(reason) = &ending
-            && Standing::of(&folder).state != State::Diverged
-            && !is_locked
-        {
-            standing::note_failure(&folder, jobs.threads, reason.clone())?;
-        }
         watcher.on(run, Update::Ended(&ending));
-        Ok(())
+        match ending {
+            Ending::Failed(reason) if Standing::of(&folder).state != State::Diverged && !is_locked => {
+                standing::note_failure(&folder, jobs.threads, reason)
+            }
+            _ => Ok(()),
+        }
     }
 }
 

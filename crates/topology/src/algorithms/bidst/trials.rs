@@ -31,7 +31,10 @@ impl Bidst {
     /// Random inactive positions of a layer. What lost against the active positions is not tried against them.
     fn tried(&self, step: u64, layer: usize, view: &LayerView<'_>, change: &Change) -> Vec<u32> {
         let state = &self.layers[layer];
-        let closed = union(view.active, &state.candidates);
+        let closed: Cow<'_, [u32]> = match state.candidates.as_slice() {
+            [] => view.active.into(),
+            candidates => union(view.active, candidates).into(),
+        };
         let left = self.fraction.count(step, view.active.len()).saturating_sub(change.dropped.len());
         let mut rng = self.streams.stream(Purpose::Grow, layer as u64, step);
         match self.params.trial_rule {
