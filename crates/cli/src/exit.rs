@@ -96,8 +96,17 @@ fn report(result: anyhow::Result<()>) -> ExitCode {
     if error.chain().any(pipe_closed) {
         return ExitCode::SUCCESS;
     }
-    eprintln!("error: {error:#}");
+    eprintln!("error: {}", message(&error));
     ExitCode::from(code(&error))
+}
+
+/// An error and its causes, but for those that it quotes.
+fn message(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).fold(String::new(), |said, cause| match said.as_str() {
+        "" => cause,
+        _ if said.contains(&cause) => said,
+        _ => format!("{said}: {cause}"),
+    })
 }
 
 fn code(error: &anyhow::Error) -> u8 {
@@ -131,6 +140,14 @@ mod tests {
         work_on(Path::new("runs/of-a-test"));
         let code = guarded(|| panic!("a bug of the test's own"));
         assert_eq!(format!("{code:?}"), format!("{:?}", ExitCode::FAILURE));
+    }
+
+    #[test]
+    fn a_cause_that_is_quoted_is_not_said_twice() {
+        let cause = || io::Error::other("disk on fire");
+        let quoting = TrainError::Io { action: "write", path: "here".into(), source: cause() };
+        assert_eq!(message(&quoting.into()), "cannot write here: disk on fire");
+        assert_eq!(message(&anyhow::Error::new(cause()).context("cannot say")), "cannot say: disk on fire");
     }
 
     #[test]

@@ -146,6 +146,7 @@ fn mistakes_are_usage_errors_and_nothing_is_trained() {
     refused(&[&config], 2, &["--out"]);
     refused(&["nowhere.toml", "--out", "out"], 2, &["nowhere.toml"]);
     refused(&[".", "--table"], 2, &["compare.toml"]);
+    refused(&[&config, "--out", "out", "--table"], 2, &["there is no folder out", "--table"]);
     refused(&[".", "--out", "out"], 2, &["--out", "folder"]);
     refused(&[&config, "--out", "out", "--set", "train.epochz=1"], 2, &["did you mean `epochs`"]);
     refused(&[&config, "--out", "out", "--set", "data.name=cifar10"], 4, &["--data-dir"]);

@@ -55,6 +55,11 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let comparison = comparison(args)?;
     if !args.table {
         train(args, &comparison)?;
+    } else if !comparison.path().is_dir() {
+        let folder = comparison.path().display();
+        return Err(
+            UsageError(format!("--table: there is no folder {folder}; without --table its runs are trained")).into()
+        );
     }
     let tables = comparison.write_tables()?;
     line(tables.markdown())?;
