@@ -124,10 +124,12 @@ impl Grid {
     }
 
     fn run(&self, choice: &[&Entry]) -> Result<Run, ConfigError> {
-        // The algorithm comes first: naming another one drops the options of the one before.
-        let (algorithm, others) = choice.split_last().expect("there is an axis of algorithms");
-        let add = |builder: Builder, entry: &&Entry| builder.settings(&entry.origin, entry.settings.clone());
-        let config = std::iter::once(algorithm).chain(others).fold(self.base.clone(), add).finish()?;
+        // The algorithm comes first: naming another one drops the options of the one before. What a variant says holds,
+        // whatever a list says.
+        let algorithm = choice.last().expect("there is an axis of algorithms");
+        let (variants, values): (Vec<&Entry>, Vec<&Entry>) = choice.iter().partition(|entry| entry.name.is_some());
+        let add = |builder: Builder, entry: &Entry| builder.settings(&entry.origin, entry.settings.clone());
+        let config = [*algorithm].into_iter().chain(values).chain(variants).fold(self.base.clone(), add).finish()?;
         let effective = Value::try_from(&config).expect("a configuration has only string keys");
         let label = |(axis, entry): (&Axis, &&Entry)| match (&entry.name, lookup(&effective, dotted(&axis.key))) {
             (Some(name), _) => name.clone(),
@@ -337,6 +339,12 @@ mod tests {
         assert_eq!((config.optim.lr, config.model.width, config.train.epochs), (0.05, 2.0, 3));
         assert_eq!(config.algorithm.parameters["average_window"], Value::from(7));
         assert_eq!(runs[0].config.algorithm.parameters["average_window"], Value::from(1));
+    }
+
+    #[test]
+    fn a_setting_of_a_variant_holds_against_a_list() {
+        let text = "[grid]\nalgorithm = ['set', { name = 'denser', algorithm = 'set', sparsity = 0.5 }]\nsparsity = [0.9, 0.95]\n";
+        assert_eq!(names(text), ["set_s90_seed0", "denser_s50_seed0", "set_s95_seed0"]);
     }
 
     #[test]
