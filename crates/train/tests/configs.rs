@@ -82,7 +82,7 @@ fn recipes_that_are_compared_differ_in_the_algorithm_only() {
 fn every_study_spans_valid_runs_that_differ_in_their_grid_only() {
     let studies = files(true);
     let sizes = [
-        ("study-ablation", 49, 3),
+        ("study-ablation", 51, 3),
         ("study-confirm", 9, 1),
         ("study-demo", 4, 2),
         ("study-grid", 15, 3),

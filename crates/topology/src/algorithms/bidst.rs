@@ -14,7 +14,8 @@
 //! The paper's code is not public. What it leaves open, and what we do:
 //!
 //! * *Let the lower level answer* (`trials`, the default). A score at a zero is a forecast from a gradient that has to be
-//!   computed for it. A position in the mask is trained for nothing, and at the next decision its score is a measurement.
+//!   computed for it. A position in the mask is trained for nothing, and at the next decision its score is a measurement
+//!   (of a weight that is still growing, so it counts with twice its size).
 //!   So each decision puts random positions on trial, in the place of those with the lowest scores, and layers whose
 //!   weights cost as much compete: what proves its worth more often gets more non-zeros. Positions whose output and
 //!   input carry much already are tried more often.
@@ -288,6 +289,7 @@ impl Algorithm for Bidst {
         for (layer, (view, change)) in views.iter().zip(&mut changes).enumerate() {
             let state = &mut self.layers[layer];
             state.exchange_values(view, change);
+            state.on_trial = if self.trials { change.grown.clone() } else { Vec::new() };
             if let Some(scores) = remembered.next() {
                 state.remember(view, change, scores);
             }
@@ -309,8 +311,10 @@ impl Algorithm for Bidst {
         let literal = self.params.score == Score::Literal;
         // Σg, and Σg² if minibatch gradients are squared one by one.
         let sums = if literal { 0 } else { 1 + usize::from(!self.params.average) };
+        let tried = if self.trials { self.params.drop_fraction } else { 0.0 };
         let words = |layer: &Layer| {
             self.candidates_of(layer) * (1 + sums)
+                + (tried * layer.nnz as f64).ceil() as usize
                 + layer.nnz * (sums + usize::from(self.remembers()))
                 + layer.len * (usize::from(literal) + usize::from(self.params.stored_weights))
         };

@@ -186,7 +186,8 @@ fn trials_let_layers_compete_and_keep_the_total_and_every_floor() {
 #[test]
 fn trials_in_each_layer_are_set() {
     let (_, expected) = run("set", "update_interval = 10\nstop = 0.9");
-    let (_, decisions) = run("bidst", "update_interval = 10\nallocation = 'layer'\ntrial_rule = 'uniform'");
+    let (_, decisions) =
+        run("bidst", "update_interval = 10\nallocation = 'layer'\ntrial_rule = 'uniform'\ntrial_growth = 1.0");
     let sizes = |decisions: &[Decision]| -> Vec<(u64, usize)> {
         decisions.iter().map(|decision| (decision.step, swaps(std::slice::from_ref(decision)))).collect()
     };

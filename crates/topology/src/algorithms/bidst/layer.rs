@@ -18,6 +18,8 @@ pub(super) struct Layer {
     pub(super) nnz: usize,
     /// Inactive positions that are being scored, sorted.
     pub(super) candidates: Vec<u32>,
+    /// Positions that the last decision put on trial, sorted.
+    pub(super) on_trial: Vec<u32>,
     /// Place in the rotating partition.
     cursor: u64,
     /// Gradients of the scoring window.
@@ -35,6 +37,7 @@ impl Layer {
             grid: Grid::of(spec),
             nnz: spec.nnz,
             candidates: Vec::new(),
+            on_trial: Vec::new(),
             cursor: 0,
             window: Window::default(),
             psi: Vec::new(),
@@ -57,7 +60,7 @@ impl Layer {
 
     /// Forgets everything, at the end of exploration.
     pub(super) fn free(&mut self) {
-        (self.window, self.candidates) = Default::default();
+        (self.window, self.candidates, self.on_trial) = Default::default();
         (self.psi, self.stored) = Default::default();
     }
 
@@ -121,6 +124,7 @@ impl Layer {
             state.f32s.insert(format!("{name}.{index}"), values.clone());
         }
         state.u32s.insert(format!("candidates.{index}"), self.candidates.clone());
+        state.u32s.insert(format!("on_trial.{index}"), self.on_trial.clone());
         state.u64s.insert(format!("counters.{index}"), vec![self.cursor, window.samples, window.power.to_bits()]);
     }
 
@@ -135,11 +139,17 @@ impl Layer {
                 Err(StateError::Length { name, expected: lengths[0], found: values.len() })
             }
         };
-        let name = format!("candidates.{index}");
-        let candidates = state.indices(&name)?.to_vec();
-        if first_disorder(&candidates, self.len).is_some() {
-            return Err(StateError::Invalid { name, reason: "positions must be sorted, unique and inside the layer" });
-        }
+        let positions = |name: &str| {
+            let name = format!("{name}.{index}");
+            let positions = state.indices(&name)?.to_vec();
+            match first_disorder(&positions, self.len) {
+                None => Ok(positions),
+                Some(_) => {
+                    Err(StateError::Invalid { name, reason: "positions must be sorted, unique and inside the layer" })
+                }
+            }
+        };
+        let (candidates, on_trial) = (positions("candidates")?, positions("on_trial")?);
         let name = format!("counters.{index}");
         let counters = of_length(&name, state.words(&name)?, 3)?;
         let seen = state.floats(&format!("active_sum.{index}"))?.len();
@@ -160,7 +170,7 @@ impl Layer {
             return Err(StateError::Length { name: format!("psi.{index}"), expected: self.len, found: psi.len() });
         }
         let stored = floats("stored", &[self.len, 0])?;
-        Ok(Layer { candidates, cursor: counters[0], window, psi, stored, ..self.clone() })
+        Ok(Layer { candidates, on_trial, cursor: counters[0], window, psi, stored, ..self.clone() })
     }
 }
 

@@ -33,6 +33,8 @@ pub struct Params {
     pub trials: Option<bool>,
     /// Which positions are tried: `preferential` or `uniform`. Default `preferential`.
     pub trial_rule: TrialRule,
+    /// How many times its size a weight on trial counts with at the next decision, for it is still growing. Default 2.
+    pub trial_growth: f64,
     /// Which inactive positions are scored: `rotating`, `random` or `all`. Default `rotating`; `all` for `literal`.
     pub candidates: Option<CandidateRule>,
     /// Candidates per non-zero (κ). Default 1; 0 with `trials`.
@@ -185,6 +187,7 @@ impl Default for Params {
             window: None,
             trials: None,
             trial_rule: TrialRule::Preferential,
+            trial_growth: 2.0,
             candidates: None,
             candidate_ratio: None,
             probe_share: 1.0,
@@ -279,6 +282,8 @@ pub(super) fn ranges(require: Require, p: &Params, s: &Settled) -> Result<(), Al
     require.that(natural(s.candidate_ratio), "candidate_ratio", s.candidate_ratio, "must be a number from 0 up")?;
     let probes = p.probe_share > 0.0 && p.probe_share <= 1.0;
     require.that(probes, "probe_share", p.probe_share, "is a share of the batch, above 0 and up to 1")?;
+    let grows = natural(p.trial_growth) && p.trial_growth > 0.0;
+    require.that(grows, "trial_growth", p.trial_growth, "must be a number above 0")?;
     require.that(share(p.layer_floor), "layer_floor", p.layer_floor, "is a share of a layer's non-zeros, from 0 to 1")?;
     require.that(share(p.drift), "drift", p.drift, "is a share of the top-k, from 0 to 1")?;
     require.that(p.decisions > 0, "decisions", p.decisions, "must be at least 1; the algorithm `static` takes none")?;
@@ -336,7 +341,7 @@ mod tests {
         let bidst = built("", 5e-4).unwrap();
         assert_eq!((bidst.next_decision(0), bidst.window, bidst.trials), (Some(50), 10, true));
         assert!((bidst.rule.c - 2000.0).abs() < 1e-3);
-        assert_eq!(bidst.state_bytes(), 20 * 4);
+        assert_eq!(bidst.state_bytes(), 20 * 4 + 6 * 4);
         let bidst = built("candidate_ratio = 1.0", 5e-4).unwrap();
         assert_eq!((bidst.next_decision(0), bidst.window, bidst.trials), (Some(100), 100, false));
         assert_eq!(bidst.state_bytes(), 20 * 12);
@@ -359,6 +364,7 @@ mod tests {
             ("candidate_ratio = -1.0", "candidate_ratio"),
             ("probe_share = 0.0", "probe_share"),
             ("beta = nan", "beta"),
+            ("trial_growth = 0.0", "trial_growth"),
             ("trials = true\nscore = 'bilevel'", "trials"),
             ("trials = true\nstationary = false", "trials"),
             ("trials = true\nflag = 'drift'", "flag"),

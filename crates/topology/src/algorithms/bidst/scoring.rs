@@ -3,7 +3,7 @@
 use super::layer::Layer;
 use super::options::Score;
 use super::window::Evidence;
-use super::{Bidst, CandidateRule, Scores};
+use super::{Bidst, CandidateRule, Scores, trials};
 use crate::{LayerView, select};
 
 impl Bidst {
@@ -73,9 +73,9 @@ impl Bidst {
         }
         let window = &state.window;
         let (samples, h, beta) = (window.samples, window.curvature(self.batch_size), self.params.beta);
-        let active = view.weights.iter().zip(window.active.evidence(samples));
+        let grown = trials::grown_up(view, &state.on_trial, self.params.trial_growth).zip(window.active.evidence(samples));
         let mut keep: Vec<f32> =
-            active.map(|(&theta, gradient)| (beta * self.rule.keep(theta.into(), gradient, h)) as f32).collect();
+            grown.map(|(theta, gradient)| (beta * self.rule.keep(theta, gradient, h)) as f32).collect();
         let noise = if self.debias { h / (self.batch_size as f64 * samples as f64) } else { 0.0 };
         let candidates = state.candidates.iter().zip(window.candidates.evidence(samples));
         let grow = candidates.map(|(&position, gradient)| {

@@ -2,7 +2,7 @@
 //!
 //! A score at a zero is a forecast of what training would make of it, from gradients that have to be computed for it. A
 //! position that is put into the mask is trained like any other, for nothing, and at the next decision its score is a
-//! measurement. So random positions get what the candidates leave of a decision's swaps, in the place of the active
+//! measurement, of a weight that is still growing. So random positions get what the candidates leave of a decision's swaps, in the place of the active
 //! positions with the lowest scores.
 
 use super::preference::Preference;
@@ -67,6 +67,15 @@ impl Bidst {
     }
 }
 
+/// The weights of a layer, those on trial `growth` times as large: they have had one interval, and are still growing.
+pub(super) fn grown_up(view: &LayerView<'_>, on_trial: &[u32], growth: f64) -> impl Iterator<Item = f64> {
+    let mut on_trial = on_trial.iter().peekable();
+    view.active.iter().zip(view.weights).map(move |(position, &theta)| {
+        while on_trial.next_if(|tried| *tried < position).is_some() {}
+        f64::from(theta) * if on_trial.next_if_eq(&position).is_some() { growth } else { 1.0 }
+    })
+}
+
 /// The active positions that a change leaves, and their scores.
 fn staying<'a>(view: &LayerView<'a>, keep: &'a [f32], change: &Change) -> (Cow<'a, [u32]>, Cow<'a, [f32]>) {
     if change.dropped.is_empty() {
@@ -82,7 +91,7 @@ fn staying<'a>(view: &LayerView<'a>, keep: &'a [f32], change: &Change) -> (Cow<'
 mod tests {
     use super::super::tests::built;
     use super::*;
-    use crate::Probe;
+    use crate::{Algorithm, Probe};
 
     /// On twenty active positions of a hundred, α = 0.5, with scores 0, 1, 2 …
     fn tried(options: &str, changed: Change) -> Change {
@@ -111,5 +120,26 @@ mod tests {
         let change = tried("trials = true\ncandidate_ratio = 1.0", swapped);
         assert_eq!(change.dropped, (0..10).map(|i| 5 * i).collect::<Vec<u32>>());
         assert!(change.grown.len() == 10 && change.grown.contains(&99));
+    }
+
+    #[test]
+    fn a_weight_on_trial_counts_as_large_as_it_may_become() {
+        let dropped = |growth: f64| {
+            let options = format!("drop_fraction = 0.05\ndrop_schedule = 'constant'\ntrial_growth = {growth:?}");
+            let mut bidst = built(&options, 5e-4).unwrap();
+            let active: Vec<u32> = (0..20).collect();
+            let mut weights = [1.0; 20];
+            (weights[4], weights[9]) = (0.3, -0.5);
+            let view =
+                LayerView { active: &active, weights: &weights, gradients: &weights, momentum: &weights, probe: Probe::None };
+            (0..=40).for_each(|step| bidst.observe(step, &[view]));
+            bidst.layers[0].on_trial = vec![4, 30];
+            (41..=50).for_each(|step| bidst.observe(step, &[view]));
+            let [change] = bidst.update(50, &[view]).try_into().unwrap();
+            assert_eq!(bidst.layers[0].on_trial, change.grown);
+            change.dropped
+        };
+        assert_eq!(dropped(1.0), [4]);
+        assert_eq!(dropped(2.0), [9]);
     }
 }
