@@ -1,5 +1,6 @@
 //! What an algorithm writes into a checkpoint.
 
+use crate::mask::first_disorder;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -59,6 +60,21 @@ impl State {
     /// If there are none.
     pub fn indices(&self, name: &str) -> Result<&[u32], StateError> {
         find(&self.u32s, name)
+    }
+
+    /// The indices called `name`, as positions in a layer of `len`.
+    ///
+    /// # Errors
+    /// If there are none, or they are not sorted, unique and below `len`.
+    pub fn positions(&self, name: &str, len: usize) -> Result<&[u32], StateError> {
+        let positions = self.indices(name)?;
+        match first_disorder(positions, len) {
+            None => Ok(positions),
+            Some(_) => {
+                let reason = "positions must be sorted, unique and inside the layer";
+                Err(StateError::Invalid { name: name.into(), reason })
+            }
+        }
     }
 
     /// The words called `name`.

@@ -23,7 +23,7 @@
 //! gets new indices, which is more. `update_interval` above 1 looks less often.
 
 use super::{AlgorithmError, Card, Require};
-use crate::mask::{difference, first_disorder, union};
+use crate::mask::{difference, union};
 use crate::rng::{self, Purpose, Streams};
 use crate::schedule::Times;
 use crate::state::{self, State, StateError};
@@ -205,14 +205,7 @@ impl Algorithm for DeepR {
     fn load(&mut self, state: &State) -> Result<(), StateError> {
         let started = state::of_length("started", state.words("started")?, 1)?[0] != 0;
         let load = |(layer, &len): (usize, &usize)| {
-            let name = format!("negative.{layer}");
-            let negative = state.indices(&name)?;
-            match first_disorder(negative, len) {
-                None => Ok(negative.to_vec()),
-                Some(_) => {
-                    Err(StateError::Invalid { name, reason: "positions must be sorted, unique and inside the layer" })
-                }
-            }
+            Ok(state.positions(&format!("negative.{layer}"), len)?.to_vec())
         };
         self.negative = self.lens.iter().enumerate().map(load).collect::<Result<_, StateError>>()?;
         self.started = started;

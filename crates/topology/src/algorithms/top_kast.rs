@@ -230,10 +230,7 @@ impl Layer {
         let theta = state.floats(&name("theta"))?;
         let len = if theta.is_empty() { 0 } else { self.len };
         let theta = state::of_length(&name("theta"), theta, len)?.to_vec();
-        let reserve = state.indices(&name("reserve"))?;
-        if crate::mask::first_disorder(reserve, len).is_some() {
-            return Err(StateError::Invalid { name: name("reserve"), reason: "it is not a sorted list of positions" });
-        }
+        let reserve = state.positions(&name("reserve"), len)?;
         let velocity = state::of_length(&name("velocity"), state.floats(&name("velocity"))?, reserve.len())?.to_vec();
         Ok(Self { theta, reserve: reserve.to_vec(), velocity, ..self.clone() })
     }

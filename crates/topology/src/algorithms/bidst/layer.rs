@@ -3,7 +3,6 @@
 use super::preference::Grid;
 use super::window::{Sums, Window};
 use super::{CandidateRule, Scores, candidates};
-use crate::mask::first_disorder;
 use crate::rng::{self, Purpose, Streams};
 use crate::select;
 use crate::state::{State, StateError, of_length};
@@ -139,17 +138,8 @@ impl Layer {
                 Err(StateError::Length { name, expected: lengths[0], found: values.len() })
             }
         };
-        let positions = |name: &str| {
-            let name = format!("{name}.{index}");
-            let positions = state.indices(&name)?.to_vec();
-            match first_disorder(&positions, self.len) {
-                None => Ok(positions),
-                Some(_) => {
-                    Err(StateError::Invalid { name, reason: "positions must be sorted, unique and inside the layer" })
-                }
-            }
-        };
-        let (candidates, on_trial) = (positions("candidates")?, positions("on_trial")?);
+        let positions = |name: &str| Ok(state.positions(&format!("{name}.{index}"), self.len)?.to_vec());
+        let (candidates, on_trial): (Vec<u32>, Vec<u32>) = (positions("candidates")?, positions("on_trial")?);
         let name = format!("counters.{index}");
         let counters = of_length(&name, state.words(&name)?, 3)?;
         let seen = state.floats(&format!("active_sum.{index}"))?.len();
