@@ -2,8 +2,8 @@
 //!
 //! A score at a zero is a forecast of what training would make of it, from gradients that have to be computed for it. A
 //! position that is put into the mask is trained like any other, for nothing, and at the next decision its score is a
-//! measurement, of a weight that is still growing. So random positions get what the candidates leave of a decision's swaps, in the place of the active
-//! positions with the lowest scores.
+//! measurement, of a weight that is still growing. So random positions get what the candidates leave of a decision's
+//! swaps, in the place of the active positions with the lowest scores.
 
 use super::preference::Preference;
 use super::{Bidst, Scores, TrialRule};

@@ -1,0 +1,96 @@
+#!/usr/bin/env python3
+"""Prints what finished comparisons say of each algorithm beside one of them, as a Markdown table for every sparsity.
+
+    python3 bench/differences.py --base bidst studies/ablation [STUDY ...]
+
+Runs of several folders with one grid are put together. `less` is the algorithm's mean accuracy less the base's in points, ± one
+standard error of that difference (none with a single seed); cells at another sparsity than the base's are compared with it too.
+"""
+import argparse
+import collections
+import json
+import pathlib
+import statistics
+import tomllib
+
+
+def load(folders):
+    """Results by (sparsity, name), in the order of the grid, and the options of every name."""
+    runs, options = collections.defaultdict(dict), {}
+    for folder in map(pathlib.Path, folders):
+        for algorithm in tomllib.loads((folder / "compare.toml").read_text())["grid"]["algorithm"]:
+            if isinstance(algorithm, dict):
+                options[algorithm["name"]] = algorithm
+        for run in json.loads((folder / "table.json").read_text())["runs"]:
+            if run["result"]:
+                key = (run["cell"]["sparsity"], run["cell"]["algorithm"])
+                runs[key][run["seed"]] = run["result"]
+    return runs, options
+
+
+def described(name, options):
+    """The algorithm behind a name, and what differs from its defaults."""
+    row = options.get(name, {})
+    changed = {key: value for key, value in row.items() if key not in ("name", "algorithm", "options")}
+    changed |= row.get("options", {})
+    text = ", ".join(f"{key} = {json.dumps(value)}" for key, value in changed.items())
+    return row.get("algorithm", name), f"`{text}`" if text else "defaults"
+
+
+def mean_and_error(values):
+    """Mean, sample standard deviation and standard error; the latter two are None for a single value."""
+    mean = statistics.mean(values)
+    if len(values) < 2:
+        return mean, None, None
+    deviation = statistics.stdev(values)
+    return mean, deviation, deviation / len(values) ** 0.5
+
+
+def plus_minus(value, error, sign=""):
+    return f"{value:{sign}.1f}" + ("" if error is None else f" ± {error:.1f}")
+
+
+def row(name, results, base, options):
+    last = [result["last"] for result in results]
+    accuracy, deviation, error = mean_and_error([100 * record["test_accuracy"] for record in last])
+    base_accuracy, _, base_error = base
+    both = None if error is None or base_error is None else (error**2 + base_error**2) ** 0.5
+    totals = [record["run"] for record in last]
+    mean = statistics.mean
+    probes = mean(100 * total["flops"]["probes"] / total["static_flops"] for total in totals)
+    cells = [
+        *described(name, options),
+        str(len(results)),
+        plus_minus(accuracy, deviation),
+        plus_minus(accuracy - base_accuracy, both, "+"),
+        f"{mean(100 * record['train_accuracy'] for record in last):.1f}",
+        f"{mean(total['decisions'] for total in totals):.0f}",
+        f"{mean(total['swaps'] for total in totals):,.0f}",
+        f"{probes:.0f}%",
+        f"{mean(record['inference_flops'] for record in last) / 1e6:.2f}",
+    ]
+    return "| " + " | ".join(cells) + " |"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--base", default="bidst", help="the algorithm that the others are compared with")
+    parser.add_argument("folders", nargs="+", metavar="STUDY")
+    arguments = parser.parse_args()
+    runs, options = load(arguments.folders)
+    bases = {
+        sparsity: mean_and_error([100 * result["last"]["test_accuracy"] for result in results.values()])
+        for (sparsity, name), results in runs.items()
+        if name == arguments.base
+    }
+    for sparsity, base in bases.items():
+        print(f"\nBeside {arguments.base} at a sparsity of {sparsity}:\n")
+        print("| algorithm | options | seeds | test % | less | train % | decisions | swaps | probes | MFLOPs |")
+        print("| --- | --- | --: | --: | --: | --: | --: | --: | --: | --: |")
+        for (own, name), results in runs.items():
+            if own == sparsity or own not in bases:
+                print(row(name, list(results.values()), base, options))
+
+
+if __name__ == "__main__":
+    main()
