@@ -3,8 +3,9 @@
 
     python3 bench/differences.py --base bidst studies/ablation [STUDY ...]
 
-Runs of several folders with one grid are put together. `less` is the algorithm's mean accuracy less the base's in points, ± one
-standard error of that difference (none with a single seed); cells at another sparsity than the base's are compared with it too.
+Runs of several folders with one grid are put together. `less` is the algorithm's mean accuracy less the base's in points, over the
+seeds that both have, ± one standard error of that difference (none with a single seed). Variants at a sparsity of their own are
+compared with every base.
 """
 import argparse
 import collections
@@ -50,11 +51,24 @@ def plus_minus(value, error, sign=""):
     return f"{value:{sign}.1f}" + ("" if error is None else f" ± {error:.1f}")
 
 
+def accuracies(results, seeds):
+    return [100 * results[seed]["last"]["test_accuracy"] for seed in seeds]
+
+
+def difference(results, base):
+    """Mean accuracy less the base's over the seeds that both have, and its standard error."""
+    seeds = sorted(results.keys() & base.keys())
+    if results is base or not seeds:
+        return "–"
+    ours, _, error = mean_and_error(accuracies(results, seeds))
+    theirs, _, base_error = mean_and_error(accuracies(base, seeds))
+    both = None if error is None else (error**2 + base_error**2) ** 0.5
+    return plus_minus(ours - theirs, both, "+")
+
+
 def row(name, results, base, options):
-    last = [result["last"] for result in results]
-    accuracy, deviation, error = mean_and_error([100 * record["test_accuracy"] for record in last])
-    base_accuracy, _, base_error = base
-    both = None if error is None or base_error is None else (error**2 + base_error**2) ** 0.5
+    last = [result["last"] for result in results.values()]
+    accuracy, deviation, _ = mean_and_error(accuracies(results, results))
     totals = [record["run"] for record in last]
     mean = statistics.mean
     probes = mean(100 * total["flops"]["probes"] / total["static_flops"] for total in totals)
@@ -62,7 +76,7 @@ def row(name, results, base, options):
         *described(name, options),
         str(len(results)),
         plus_minus(accuracy, deviation),
-        plus_minus(accuracy - base_accuracy, both, "+"),
+        difference(results, base),
         f"{mean(100 * record['train_accuracy'] for record in last):.1f}",
         f"{mean(total['decisions'] for total in totals):.0f}",
         f"{mean(total['swaps'] for total in totals):,.0f}",
@@ -78,18 +92,14 @@ def main():
     parser.add_argument("folders", nargs="+", metavar="STUDY")
     arguments = parser.parse_args()
     runs, options = load(arguments.folders)
-    bases = {
-        sparsity: mean_and_error([100 * result["last"]["test_accuracy"] for result in results.values()])
-        for (sparsity, name), results in runs.items()
-        if name == arguments.base
-    }
+    bases = {sparsity: results for (sparsity, name), results in runs.items() if name == arguments.base}
     for sparsity, base in bases.items():
         print(f"\nBeside {arguments.base} at a sparsity of {sparsity}:\n")
         print("| algorithm | options | seeds | test % | less | train % | decisions | swaps | probes | MFLOPs |")
         print("| --- | --- | --: | --: | --: | --: | --: | --: | --: | --: |")
         for (own, name), results in runs.items():
             if own == sparsity or own not in bases:
-                print(row(name, list(results.values()), base, options))
+                print(row(name, results, base, options))
 
 
 if __name__ == "__main__":
