@@ -27,7 +27,8 @@
 //!   gradient is mostly its variance, which says nothing about a weight.
 //! * *One comparison.* Per layer the best candidate replaces the worst active position, and so on, while its score is
 //!   higher (hysteresis) and up to a cap (the drop fraction). Uncapped this is top-k of ψ, ties in favour of the
-//!   incumbent, then of the lower index. A candidate without any evidence (score ≤ 0) never grows.
+//!   incumbent, then of the lower index. A candidate without any evidence (score ≤ 0) does not grow, unless noise
+//!   lifts it.
 //! * *The score*, a formula for an active position and one for a candidate, is one of these (see [`Score`]); θ is the
 //!   weight at the decision, after that step's weight step:
 //!
@@ -291,7 +292,7 @@ impl Algorithm for Bidst {
             state.exchange_values(view, change);
             state.on_trial = if self.trials { change.grown.clone() } else { Vec::new() };
             if let Some(scores) = remembered.next() {
-                state.remember(view, change, scores);
+                state.remember(view, change, &scores);
             }
             self.draw(step, layer, &change.applied_to(view.active));
         }

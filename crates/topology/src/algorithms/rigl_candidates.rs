@@ -1,18 +1,20 @@
 //! Control: RigL's rule among BiDST's candidates.
 //!
-//! Between RigL and BiDST lie three differences: gradients averaged over a window, growth among a few candidates
-//! instead of everywhere, and one comparison of scores instead of a drop and a growth. To tell them apart, compare
+//! Between RigL and BiDST with candidates lie three differences: gradients averaged over a window, growth among a few
+//! candidates instead of everywhere, and one comparison of scores instead of a drop and a growth. To tell them apart, compare
 //!
 //! ```text
 //!     rigl                          the gradient of one step, at all zeros
 //!     rigl, average_window = w      averaged, at all zeros
 //!     rigl-candidates               averaged, at κ candidates per non-zero
-//!     bidst                         averaged, at κ candidates per non-zero, drop and growth compared
+//!     bidst, as below               averaged, at κ candidates per non-zero, drop and growth compared
 //! ```
+//!
+//! with `candidate_ratio = 1.0`, `flag = "interval"` and `stop = 0.75` for `bidst`, whose default looks at no candidates.
 //!
 //! At a decision, per layer: drop the ⌊α·nnz⌋ weights smallest in magnitude, then grow as many where the averaged gradient
 //! is largest in magnitude, among the candidates and what was just dropped. The schedule, the window and the candidates
-//! are those of `bidst`, by the same code: this *is* `bidst` with `score = "gradient"` and `flag = "interval"`. The
+//! are those of `bidst` with candidates, by the same code: this *is* `bidst` with `score = "gradient"` and `flag = "interval"`. The
 //! optimiser does not rest at a decision.
 
 use super::bidst::{self, CandidateRule, Flag, Score};

@@ -96,16 +96,14 @@ impl Layer {
         }
     }
 
-    /// Remembers the scores of the positions that are active after a change.
-    pub(super) fn remember(&mut self, view: &LayerView<'_>, change: &Change, scores: Scores) {
-        let old = view.active.iter().copied().zip(scores.keep);
-        let new = self.candidates.iter().copied().zip(scores.grow);
-        let mut psi: Vec<(u32, f32)> = old
-            .filter(|(position, _)| change.dropped.binary_search(position).is_err())
-            .chain(new.filter(|(position, _)| change.grown.binary_search(position).is_ok()))
-            .collect();
-        psi.sort_unstable_by_key(|&(position, _)| position);
-        self.psi = psi.into_iter().map(|(_, score)| score).collect();
+    /// Remembers the scores of the positions that are active after a change; one that nothing was known of has 0.
+    pub(super) fn remember(&mut self, view: &LayerView<'_>, change: &Change, scores: &Scores) {
+        let score = |position: &u32| match view.active.binary_search(position) {
+            Ok(entry) => scores.keep.get(entry),
+            Err(_) => self.candidates.binary_search(position).ok().and_then(|entry| scores.grow.get(entry)),
+        };
+        let after = change.applied_to(view.active);
+        self.psi = after.iter().map(|position| score(position).copied().unwrap_or(0.0)).collect();
     }
 
     /// Writes layer number `index`.
@@ -174,16 +172,17 @@ mod tests {
 
     #[test]
     fn scores_follow_their_positions_through_a_change() {
-        let spec = LayerSpec::new("fc.weight", vec![8], 3);
+        let spec = LayerSpec::new("fc.weight", vec![8], 4);
         let mut layer = Layer { candidates: vec![0, 4, 6], ..Layer::new(&spec) };
-        let active = [1, 3, 5];
-        let zeros = [0.0; 3];
+        let active = [1, 3, 5, 7];
+        let zeros = [0.0; 4];
         let view =
             LayerView { active: &active, weights: &zeros, gradients: &zeros, momentum: &zeros, probe: Probe::None };
-        let change = Change { dropped: vec![3], grown: vec![4], ..Change::default() };
-        let scores = Scores { keep: vec![0.1, 0.3, 0.5], grow: vec![1.0, 1.4, 1.6] };
-        layer.remember(&view, &change, scores);
-        assert_eq!(change.applied_to(&active), [1, 4, 5]);
-        assert_eq!(layer.psi, [0.1, 1.4, 0.5]);
+        // Position 2 is no candidate: it is put on trial, and nothing is known of it.
+        let change = Change { dropped: vec![3, 5], grown: vec![2, 4], ..Change::default() };
+        let scores = Scores { keep: vec![0.1, 0.3, 0.5, 0.7], grow: vec![1.0, 1.4, 1.6] };
+        layer.remember(&view, &change, &scores);
+        assert_eq!(change.applied_to(&active), [1, 2, 4, 7]);
+        assert_eq!(layer.psi, [0.1, 0.0, 1.4, 0.7]);
     }
 }

@@ -22,10 +22,11 @@ pub struct Params {
     /// Whether active weights are taken to be where the lower level leaves them, g = −λθ, instead of by their measured
     /// gradients, whose noise drowns the direct term θ·g (`curvature` only). Default true there.
     pub stationary: Option<bool>,
-    /// Whether the noise of the averaged gradient, h/(batch size · window), is taken off its square before a candidate is
-    /// compared, so that no signal counts as no evidence (`curvature` with averaging only). Default true there.
+    /// Whether the noise of the averaged gradient, h/(batch size · `probe_share` · window), is taken off its square before a
+    /// candidate is compared, so that no signal counts as no evidence (`curvature` with averaging only). Default true there.
     pub debias: Option<bool>,
-    /// Steps before a decision in which candidates are probed. Default min(update interval, 100).
+    /// Steps before a decision in which candidates are probed and the curvature is measured. Default min(update interval,
+    /// 100); without candidates min(update interval, 10).
     pub window: Option<u64>,
     /// Whether random positions get the swaps that candidates leave, to be judged at the next decision like any weight.
     /// Default: true for `curvature` with `stationary`, unless `candidates`, `candidate_ratio`, `window` or a `flag` of drift
@@ -66,7 +67,7 @@ pub struct Params {
     /// candidate that has evidence. Default true.
     pub hysteresis: bool,
     /// First temperature τ of the Gumbel noise, in standard deviations of the active scores; falls to 0 along a
-    /// cosine. Default 0: no noise.
+    /// cosine. It may lift a candidate without evidence. Default 0: no noise.
     pub temperature: f64,
     /// Share of a score that survives a decision (or a step, for `literal`). Default 0; 1 for `literal`.
     pub rho_psi: Option<f64>,

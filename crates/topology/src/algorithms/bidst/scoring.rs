@@ -76,7 +76,8 @@ impl Bidst {
         let grown = trials::grown_up(view, &state.on_trial, self.params.trial_growth).zip(window.active.evidence(samples));
         let mut keep: Vec<f32> =
             grown.map(|(theta, gradient)| (beta * self.rule.keep(theta, gradient, h)) as f32).collect();
-        let noise = if self.debias { h / (self.batch_size as f64 * samples as f64) } else { 0.0 };
+        let seen = self.batch_size as f64 * f64::from(self.params.probe_share) * samples as f64;
+        let noise = if self.debias { h / seen } else { 0.0 };
         let candidates = state.candidates.iter().zip(window.candidates.evidence(samples));
         let grow = candidates.map(|(&position, gradient)| {
             let gradient = Evidence { square: gradient.square - noise, ..gradient };
@@ -120,5 +121,8 @@ mod tests {
         assert!(grown("debias = false", 0.9) > 0.0);
         assert!(grown("", 0.9) < 0.0);
         assert!(grown("", 1.1) > 0.0);
+        // On half of the batch there is twice the variance.
+        assert!(grown("probe_share = 0.5", 1.3) < 0.0);
+        assert!(grown("probe_share = 0.5", 1.5) > 0.0);
     }
 }
