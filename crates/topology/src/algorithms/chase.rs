@@ -12,12 +12,13 @@
 //! A decision first closes the channels whose non-zeros are smallest on average, with no layer below `min_channels` of
 //! its own; then it drops, of what is left, down to a share α below the budget, by magnitude over all layers; then it
 //! grows up to the budget where the dense gradient of the current minibatch is largest, in channels that are open.
-//! Decisions come after the weight step.
+//! The output layer, the last one if it is linear, has no channels to close: its rows are the classes. Decisions come
+//! after the weight step.
 //!
 //! Where we differ: a channel is a row of its own layer. The weights of other layers that read a closed channel are not
 //! taken away with it; they go as any weight goes. Channels close at every decision, not at a slower rhythm of their own.
 
-use super::{AlgorithmError, Card, Require};
+use super::{AlgorithmError, Card, Require, output_layer};
 use crate::mask::{complement, difference, union};
 use crate::schedule::{DropFraction, DropSchedule, Ramp};
 use crate::start;
@@ -44,7 +45,8 @@ pub const CARD: Card<Params> = Card {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Params {
-    /// Share of all output channels of the sparsified layers that are closed in the end (S). Default 0.3.
+    /// Share of the output channels of the sparsified layers, those of the output layer aside, that are closed in the end
+    /// (S). Default 0.3.
     pub channel_sparsity: f64,
     /// Share of its output channels that every layer keeps. Default 0.5.
     pub min_channels: f64,
@@ -89,11 +91,18 @@ pub fn build(params: Params, context: &Context<'_>) -> Result<Box<dyn Algorithm>
     }
     let end = require.stop(params.stop, context)?;
     let interval = params.update_interval.unwrap_or(context.total_steps.div_ceil(60).clamp(1, 1000));
+    let mut layers: Vec<Layer> = context.layers.iter().map(|spec| Layer::new(spec, params.min_channels)).collect();
+    let mut channels: usize = layers.iter().map(|layer| layer.channels).sum();
+    if let Some(output) = output_layer(context.layers) {
+        layers[output].floor = layers[output].channels;
+        channels -= layers[output].channels;
+    }
     Ok(Box::new(Chase {
         ramp: require.ramp(0, end, interval)?,
         fraction: require.drop_fraction(params.drop_fraction, params.drop_schedule, end)?,
         channel_sparsity: params.channel_sparsity,
-        layers: context.layers.iter().map(|spec| Layer::new(spec, params.min_channels)).collect(),
+        channels,
+        layers,
     }))
 }
 
@@ -101,6 +110,8 @@ struct Chase {
     ramp: Ramp,
     fraction: DropFraction,
     channel_sparsity: f64,
+    /// Channels of all layers but the output layer, whose rows are the classes.
+    channels: usize,
     layers: Vec<Layer>,
 }
 
@@ -160,10 +171,9 @@ impl Chase {
 
     /// Closes the weakest channels up to the schedule, as far as every layer's floor and the room for `total` allow.
     fn close(&mut self, step: u64, views: &[LayerView<'_>], total: usize) {
-        let channels: usize = self.layers.iter().map(|layer| layer.channels).sum();
         let share = self.channel_sparsity * (1.0 - (1.0 - self.ramp.done(step)).powi(3));
         let closed: usize = self.layers.iter().map(|layer| layer.closed.len()).sum();
-        let mut missing = ((share * channels as f64) as usize).saturating_sub(closed);
+        let mut missing = ((share * self.channels as f64) as usize).saturating_sub(closed);
         let mut room = self.layers.iter().map(Layer::open_len).sum::<usize>() - total;
 
         let mut weakest = Vec::new();
@@ -265,7 +275,7 @@ mod tests {
     fn the_weakest_channel_is_closed_for_good_and_its_budget_goes_to_the_largest_gradients() {
         let layers = [
             LayerSpec { nnz: 5, ..LayerSpec::new("a.weight", vec![2, 4], 4) },
-            LayerSpec { nnz: 3, ..LayerSpec::new("b.weight", vec![2, 2], 2) },
+            LayerSpec { nnz: 3, ..LayerSpec::new("b.weight", vec![2, 2, 1, 1], 2) },
         ];
         let params = Params {
             channel_sparsity: 0.5,
@@ -290,5 +300,21 @@ mod tests {
         assert_eq!((&changes[0].dropped[..], &changes[0].grown[..]), (&[4, 7][..], &[2][..]));
         assert_eq!((&changes[1].dropped[..], &changes[1].grown[..]), (&[1][..], &[3][..]));
         assert_eq!(chase.save().u32s["closed.0"], [0, 1]);
+    }
+
+    #[test]
+    fn no_class_of_the_output_layer_is_closed() {
+        let layers = [LayerSpec::new("conv.weight", vec![2, 2, 1, 1], 2), LayerSpec::new("fc.weight", vec![4, 3], 6)];
+        let params = Params { channel_sparsity: 1.0, min_channels: 0.0, update_interval: Some(10), ..Params::default() };
+        let mut chase = build(params, &context(&layers, 100)).unwrap();
+        let gradients = ([0.1; 4], [0.1; 12]);
+        // The classifier's weights are the smallest, as its first ones are.
+        let views = [
+            LayerView { probe: Probe::Dense { gradients: &gradients.0 }, ..view(&[0, 2], &[0.9, 0.8]) },
+            LayerView { probe: Probe::Dense { gradients: &gradients.1 }, ..view(&[0, 1, 3, 5, 7, 10], &[0.01; 6]) },
+        ];
+        chase.update(70, &views);
+        let state = chase.save();
+        assert_eq!((&state.u32s["closed.0"][..], &state.u32s["closed.1"][..]), (&[0, 1][..], &[0; 4][..]));
     }
 }

@@ -112,8 +112,9 @@ impl Algorithm for Granet {
         CARD.name
     }
 
-    fn needs(&self, step: u64, layer: usize) -> Needs<'_> {
-        let movable = self.layers[layer].target < self.layers[layer].len();
+    fn needs(&self, step: u64, _layer: usize) -> Needs<'_> {
+        // A layer that starts dense may be pruned like any other, and then has to grow.
+        let movable = start::target(&self.layers) < self.layers.iter().map(LayerSpec::len).sum();
         if movable && self.schedule.times.next(step) == Some(step) { Needs::Dense } else { Needs::Active }
     }
 
@@ -153,6 +154,26 @@ mod tests {
             (CARD.start)(&Params { initial_density, ..Params::default() }, &mut layers);
             assert_eq!(layers.map(|layer| layer.nnz), nnz);
         }
+    }
+
+    #[test]
+    fn a_layer_that_starts_dense_grows_what_it_loses_to_pruning() {
+        // As small layers do under ERK: b may have all its positions.
+        let layers = [
+            LayerSpec { nnz: 8, ..LayerSpec::new("a.weight", vec![1, 8], 2) },
+            LayerSpec::new("b.weight", vec![1, 4], 4),
+        ];
+        let params = Params { update_interval: Some(10), prune_stop: 0.3, ..Params::default() };
+        let mut granet = build(params, &context(&layers, 100)).unwrap();
+        assert_eq!([granet.needs(20, 0), granet.needs(20, 1)], [Needs::Dense; 2]);
+        // Pruning is over, with six non-zeros left. Not quite half of each layer is regenerated: one of three.
+        let gradients = ([0.0; 8], [0.1, 0.0, 0.2, 0.9]);
+        let views = [
+            LayerView { probe: Probe::Dense { gradients: &gradients.0 }, ..view(&[1, 3, 5], &[0.5, 0.6, 0.9]) },
+            LayerView { probe: Probe::Dense { gradients: &gradients.1 }, ..view(&[0, 1, 2], &[0.3, 0.1, 0.7]) },
+        ];
+        let change = granet.update(20, &views).remove(1);
+        assert_eq!((&change.dropped[..], &change.grown[..]), (&[1][..], &[3][..]));
     }
 
     #[test]

@@ -221,6 +221,12 @@ impl Maker for Listed {
     }
 }
 
+/// Which layer puts out the classes: the last sparsified one, if it is linear.
+fn output_layer(layers: &[LayerSpec]) -> Option<usize> {
+    let last = layers.len().checked_sub(1)?;
+    (layers[last].shape.len() == 2).then_some(last)
+}
+
 fn table_of(params: &impl Serialize) -> toml::Table {
     toml::Table::try_from(params).expect("options are plain numbers, booleans and words")
 }
@@ -268,6 +274,7 @@ impl Require {
 
     /// The run's decisions on the way down to its sparsity.
     fn ramp(self, begin: u64, end: u64, interval: u64) -> Result<Ramp, AlgorithmError> {
+        self.that(interval > 0, "update_interval", interval, "must be at least 1 step")?;
         let rule = "leaves no time to prune between the first decision and the last; make it shorter";
         let value = || AlgorithmError::Value {
             algorithm: self.0,
@@ -369,6 +376,16 @@ mod tests {
             assert_eq!(algorithm.name(), entry.name);
             let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(entry.source);
             assert!(file.is_file(), "{}", entry.source);
+        }
+    }
+
+    #[test]
+    fn an_interval_of_no_steps_is_refused_by_every_algorithm_that_has_one() {
+        let intervals = list().into_iter().filter(|entry| (entry.defaults)().contains_key("update_interval"));
+        let options: toml::Table = "update_interval = 0".parse().unwrap();
+        for entry in intervals {
+            let error = build(entry.name, &options, &context()).err().map(|error| error.to_string());
+            assert!(error.as_ref().is_some_and(|error| error.contains("at least 1")), "{}: {error:?}", entry.name);
         }
     }
 

@@ -9,12 +9,13 @@
 //! Where we differ from the original, as the frameworks around RigL do: one magnitude order instead of a share of the
 //! positive and a share of the negative weights, decisions every `update_interval` steps instead of every epoch, a
 //! cosine drop fraction, and an optimiser that goes on instead of starting anew. Counts are exact. A position dropped in
-//! a decision cannot grow in the same one, unless a `pattern` leaves it no other place; it then stays as it was.
+//! a decision does not grow in the same one, unless a `pattern` leaves no other place; it then stays as it was.
 
 use super::{AlgorithmError, Card, Require};
 use crate::rng::{Purpose, Streams};
 use crate::schedule::{DropSchedule, Schedule};
 use crate::{Algorithm, Change, Context, LayerSpec, LayerView, Pattern, rng, select, start};
+use rand_chacha::rand_core::Rng;
 use serde::{Deserialize, Serialize};
 
 /// How it is listed.
@@ -91,7 +92,7 @@ impl Algorithm for Set {
             let mut rng = self.streams.stream(Purpose::Grow, index as u64, step);
             let grown = match pattern {
                 Pattern::Unstructured => select::random_inactive(&mut rng, len, view.active, count),
-                _ => pattern.regrown(shape, view.active, &dropped, &rng::uniforms(&mut rng, len)),
+                _ => pattern.regrown(shape, view.active, &dropped, &lots(&mut rng, len, &dropped)),
             };
             Change::net(&dropped, &grown)
         };
@@ -99,9 +100,17 @@ impl Algorithm for Set {
     }
 }
 
+/// A random number for each of `len` positions, above 0 but for those just dropped.
+fn lots(rng: &mut impl Rng, len: usize, dropped: &[u32]) -> Vec<f32> {
+    let mut lots: Vec<f32> = rng::uniforms(rng, len).into_iter().map(|lot| lot.max(f32::MIN_POSITIVE)).collect();
+    dropped.iter().for_each(|&position| lots[position as usize] = 0.0);
+    lots
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::{context, view};
     use crate::{LayerSpec, Probe};
 
     #[test]
@@ -131,5 +140,24 @@ mod tests {
         change.check(20, &active).unwrap();
         assert_eq!(change.dropped, [4, 12]);
         assert_eq!(change.grown.len(), 2);
+    }
+
+    #[test]
+    fn what_was_just_dropped_returns_only_where_a_pattern_has_no_other_place() {
+        for seed in 0..50 {
+            let dropped = |pattern: Pattern, active: &[u32], weights: &[f32]| {
+                let layers = [LayerSpec { pattern, ..LayerSpec::new("fc.weight", vec![1, 8], active.len()) }];
+                let params = Params { drop_fraction: 0.5, drop_schedule: DropSchedule::Constant, ..Params::default() };
+                let context = Context { seed, ..context(&layers, 1000) };
+                let change = build(params, &context).unwrap().update(100, &[view(active, weights)]).remove(0);
+                assert!(pattern.holds(&[1, 8], &change.applied_to(active)));
+                change.dropped
+            };
+            assert_eq!(dropped(Pattern::NM { n: 2, m: 4 }, &[0, 1, 4, 6], &[0.1, 0.9, 0.2, 0.8]), [0, 4]);
+            assert_eq!(dropped(Pattern::Block { height: 1, width: 2 }, &[0, 1, 4, 5], &[0.1, 0.2, 0.9, 0.8]), [0, 1]);
+            // Two of three go, and there is one other place.
+            let three_of_four = Pattern::NM { n: 3, m: 4 };
+            assert_eq!(dropped(three_of_four, &[0, 1, 2, 4, 5, 6], &[0.1, 0.2, 0.9, 0.8, 0.7, 0.6]), [1]);
+        }
     }
 }

@@ -18,10 +18,11 @@
 //! Where we differ: where the neurons do not divide the non-zeros, the first ones have one input more, so that the count
 //! stays exact; a neuron with more large weights than its new fan-in gives the smallest of them up. As the paper exempts
 //! the output layer, we never give up neurons of the last sparsified layer if it is a linear one. Gradients of a single
-//! step decide; the released code sums eight on ImageNet (`average_window`).
+//! step decide; the released code sums eight on ImageNet (`average_window`). First weights are of the size that a dense layer's
+//! would have, as for every algorithm here; the released code scales them to the fan-in that is left.
 
 use super::rigl::{self, Rigl};
-use super::{AlgorithmError, Card, Require};
+use super::{AlgorithmError, Card, Require, output_layer};
 use crate::mask::difference;
 use crate::schedule::DropSchedule;
 use crate::state::{State, StateError};
@@ -78,10 +79,10 @@ pub fn build(params: Params, context: &Context<'_>) -> Result<Box<dyn Algorithm>
     Require(CARD.name).that(share, "min_salient", min_salient, "is a share of the fan-in, from 0 to 1")?;
     let rigl =
         rigl::Params { update_interval, drop_fraction, drop_schedule, stop, average_window, ..rigl::Params::default() };
-    let last = context.layers.len().wrapping_sub(1);
+    let output = output_layer(context.layers);
     let of = |(index, layer): (usize, &LayerSpec)| Layer {
         rows: layer.shape.first().copied().unwrap_or(1),
-        min_salient: if index == last && layer.shape.len() == 2 { 0.0 } else { min_salient },
+        min_salient: if output == Some(index) { 0.0 } else { min_salient },
     };
     let layers = context.layers.iter().enumerate().map(of).collect();
     Ok(Box::new(Srigl { rigl: Rigl::new(CARD.name, rigl, context)?, layers }))
