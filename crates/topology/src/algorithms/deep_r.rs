@@ -80,6 +80,7 @@ pub fn build(params: Params, context: &Context<'_>) -> Result<Box<dyn Algorithm>
         times: Times::every(update_interval, require.stop(stop, context)?),
         allocation,
         lens: context.layers.iter().map(|layer| layer.len()).collect(),
+        nnz: context.layers.iter().map(|layer| layer.nnz).sum(),
         streams: Streams::new(context.seed),
         started: false,
         negative: vec![Vec::new(); context.layers.len()],
@@ -90,6 +91,8 @@ struct DeepR {
     times: Times,
     allocation: Allocation,
     lens: Vec<usize>,
+    /// Non-zeros of all layers together.
+    nnz: usize,
     streams: Streams,
     /// Whether the first weights have been seen.
     started: bool,
@@ -191,6 +194,10 @@ impl Algorithm for DeepR {
             Allocation::Layer => Budget::PerLayer,
             Allocation::Global => Budget::Total,
         }
+    }
+
+    fn state_bytes(&self) -> usize {
+        size_of::<u32>() * self.nnz
     }
 
     fn save(&self) -> State {

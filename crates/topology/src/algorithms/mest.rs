@@ -11,9 +11,9 @@
 //! ```
 //!
 //! The shares α_t and s_t hold for three quarters of the exploration phase, are halved for the rest, and end with it: the
-//! last decision of `em&s` only drops. The published profiles have α = 0.2 (0.1 at 98% sparsity) and s = 0.5, 1 and 2.5 at
-//! 90, 95 and 98%, a decision every 5 of 160 epochs, the half from epoch 90 and the end at 120. Read the accuracy of
-//! `em&s` against its density: it trains above k for most of the run.
+//! last decision of `em&s` only drops. The published profiles have α = 0.2 and s = 0.5 and 1 at 90 and 95% sparsity, a decision
+//! every 5 of 160 epochs, the half from epoch 90 and the end at 120; at 98% (S²-SAM's) α = 0.1, and s = 2.5, then 1, from
+//! epoch 100 to 130. Read the accuracy of `em&s` against its density: it trains above k for most of the run.
 //!
 //! A grown weight starts at 0 with momentum 0, also if its position was dropped in the same decision. Where we differ: counts
 //! are exact where the released code cuts at percentiles, the first mask is random instead of the largest first weights,

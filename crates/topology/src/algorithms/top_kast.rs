@@ -15,7 +15,8 @@
 //! The first masks are the largest first weights.
 //!
 //! Where we differ: momentum is that of B∖A while a position is there, moves over with one that leaves A, and starts at 0
-//! for one that enters A; it is plain momentum even where the optimiser's is Nesterov's.
+//! for one that enters A; it is plain momentum even where the optimiser's is Nesterov's. A step that `train.on_spike = "skip"`
+//! leaves out moves B∖A all the same.
 
 use super::{AlgorithmError, Card, Require};
 use crate::mask::{complement, difference};
