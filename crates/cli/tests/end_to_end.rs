@@ -142,6 +142,16 @@ fn measured_kernels_are_kept_and_repeat_the_run_and_its_resumption() {
     assert!(model == resumed);
 }
 
+/// The network that is trained was another one than that which was given its kernels.
+#[test]
+fn kernels_are_those_asked_for_also_where_a_dense_network_chooses_the_first_mask() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = train(folder.path(), "runs", &["--algorithm", "top-kast", "--kernels", "dense"]);
+    let choices: Value = serde_json::from_slice(&fs::read(run.join("kernels.json")).unwrap()).unwrap();
+    let is_dense = |choice: &Value| choice["forward"] == "dense" && choice["backward"] == "dense";
+    assert!(choices.as_array().unwrap().iter().all(is_dense), "{choices}");
+}
+
 #[test]
 fn json_progress_is_one_object_per_line() {
     let folder = tempfile::tempdir().unwrap();

@@ -73,7 +73,7 @@ impl Trainer {
         if trainer.algorithm.prunes_at_start() {
             trainer.prune_at_start(state.as_ref())?;
         }
-        Ok(trainer)
+        trainer.choose_kernels()
     }
 
     /// Sets the weights of `state` where they exist, or random ones.
@@ -124,7 +124,13 @@ impl Trainer {
         patterns: Vec<Option<Vec<u32>>>,
     ) -> Result<Trainer, TrainError> {
         let algorithm = listed(&config);
-        Trainer::assemble(config, data, graph, allocation, patterns, &algorithm)
+        Trainer::assemble(config, data, graph, allocation, patterns, &algorithm)?.choose_kernels()
+    }
+
+    /// This trainer with the kernels that its settings ask for. The network must be the one that is trained.
+    fn choose_kernels(mut self) -> Result<Trainer, TrainError> {
+        self.config.engine.kernels.apply(&mut self.network)?;
+        Ok(self)
     }
 
     fn assemble(
@@ -156,8 +162,7 @@ impl Trainer {
         };
         let algorithm = algorithm.build(&context).map_err(algorithm_error)?;
         let stats = TopologyStats::new(&masks(&allocation, &patterns)?);
-        let mut network = Network::new(&graph, &patterns, self::options(&config))?;
-        config.engine.kernels.apply(&mut network)?;
+        let network = Network::new(&graph, &patterns, self::options(&config))?;
         let rate = LearningRate {
             base: config.optim.lr,
             schedule: config.optim.schedule,
