@@ -30,6 +30,8 @@ def check(run):
     expected = 0
     for line in open(run / "metrics.jsonl", encoding="utf-8"):
         record = json.loads(line)
+        if record["kind"] not in ("step", "epoch"):
+            continue
         step = record["step"] if record["kind"] == "step" else record["steps"] - 1
         names = ("loss", "accuracy", "learning_rate") if record["kind"] == "step" else (
             "train_loss", "train_accuracy", "test_loss", "test_accuracy")

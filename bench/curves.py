@@ -24,6 +24,9 @@ def main(paths):
     for epoch in range(max(len(epochs) for _, epochs in runs)):
         cells = []
         for _, epochs in runs:
+            if epoch >= len(epochs):
+                cells.append("– | – | – | –")
+                continue
             record = epochs[epoch]
             accuracies = f"{100 * record['train_accuracy']:.2f} | {100 * record['test_accuracy']:.2f}"
             cells.append(f"{record['train_loss']:.3f} | {accuracies} | {record['swaps']:,}")

@@ -5,13 +5,14 @@
 
 Runs of several folders with one grid are put together. `less` is the algorithm's mean accuracy less the base's in points, over the
 seeds that both have, ± one standard error of that difference (none with a single seed). Variants at a sparsity of their own are
-compared with every base.
+compared with every base. The grid may have other sparsities, algorithms and seeds, and no other list.
 """
 import argparse
 import collections
 import json
 import pathlib
 import statistics
+import sys
 import tomllib
 
 
@@ -23,6 +24,8 @@ def load(folders):
             if isinstance(algorithm, dict):
                 options[algorithm["name"]] = algorithm
         for run in json.loads((folder / "table.json").read_text())["runs"]:
+            if more := run["cell"].keys() - {"sparsity", "algorithm"}:
+                sys.exit(f"{folder}: its runs also differ in {', '.join(sorted(more))}, which this table does not tell apart")
             if run["result"]:
                 key = (run["cell"]["sparsity"], run["cell"]["algorithm"])
                 runs[key][run["seed"]] = run["result"]
@@ -93,6 +96,9 @@ def main():
     arguments = parser.parse_args()
     runs, options = load(arguments.folders)
     bases = {sparsity: results for (sparsity, name), results in runs.items() if name == arguments.base}
+    if not bases:
+        names = ", ".join(sorted({name for _, name in runs})) or "none is"
+        sys.exit(f"--base {arguments.base}: no run of that name is finished; there are: {names}")
     for sparsity, base in bases.items():
         print(f"\nBeside {arguments.base} at a sparsity of {sparsity}:\n")
         print("| algorithm | options | seeds | test % | less | train % | decisions | swaps | probes | MFLOPs |")
