@@ -85,7 +85,7 @@ fn every_study_spans_valid_runs_that_differ_in_their_grid_only() {
         ("study-ablation", 51, 3),
         ("study-confirm", 9, 1),
         ("study-demo", 4, 2),
-        ("study-grid", 15, 3),
+        ("study-grid", 17, 3),
         ("study-tune", 14, 1),
     ];
     let names: Vec<_> = studies.iter().map(|path| path.file_stem().unwrap().to_str().unwrap()).collect();
