@@ -4,7 +4,7 @@ mod common;
 
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use common::{Bidst, bidst, end_of, send};
 use serde_json::Value;
@@ -61,7 +61,7 @@ fn a_grid_is_trained_shown_and_rebuilt() {
     assert_eq!(files.each_ref().map(|path| fs::read(path).unwrap()), written);
 
     let (code, out, _) = compare(folder.path(), &[&config, "--out", "out", "--progress", "json"]);
-    assert!(code == 0 && !out.contains("\"kind\""), "everything is finished: {out}");
+    assert!(code == 0 && out.is_empty(), "everything is finished: {out}");
 }
 
 #[test]
@@ -97,7 +97,7 @@ fn json_progress_has_an_object_per_start_epoch_and_end() {
     let folder = tempfile::tempdir().unwrap();
     let config = study(folder.path(), "algorithm = ['static']\n");
     let (_, out, _) = compare(folder.path(), &[&config, "--out", "out", "--progress", "json"]);
-    let objects = out.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let objects = out.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
     let kinds: Vec<String> = objects.map(|object| object["kind"].as_str().unwrap_or_default().to_owned()).collect();
     assert_eq!(kinds, ["start", "epoch", "epoch", "finish"], "{out}");
 }
@@ -155,7 +155,82 @@ fn mistakes_are_usage_errors_and_nothing_is_trained() {
     assert!(!folder.path().join("out/runs").exists());
 
     assert_eq!(compare(folder.path(), &[&config, "--out", "out"]).0, 0);
-    refused(&[&config, "--out", "out", "--set", "optim.lr=0.3"], 2, &["static_s90_seed0", "`optim.lr`", "0.1", "0.3"]);
+    let other = ["static_s90_seed0", "`optim.lr`", "0.1", "0.3"];
+    refused(&[&config, "--out", "out", "--set", "optim.lr=0.3"], 2, &other);
+    refused(&[&config, "--out", "out", "--set", "optim.lr=0.3", "--table"], 2, &other);
+    refused(&[&config, "--out", "out", "--set", "train.on_spike=skip"], 2, &["`train.on_spike`"]);
+}
+
+/// A million threads were begun, one after the other; two thousand made a folder that could not be read again.
+#[test]
+fn threads_are_those_of_the_flag_or_of_the_configuration_and_too_many_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = study(folder.path(), "epochs = [1]\n[run]\nthreads = 2\n");
+    for many in ["2000", "1000000"] {
+        let (code, _, error) = compare(folder.path(), &[&config, "--out", "many", "-j", many]);
+        assert!(code == 2 && error.contains("`run.threads`") && error.contains("1024"), "{code} {error}");
+    }
+    let threads = |out: &str| {
+        let run = only_run(&folder.path().join(out));
+        let manifest: Value = serde_json::from_slice(&fs::read(run.join("manifest.json")).unwrap()).unwrap();
+        manifest["threads"].as_u64().unwrap()
+    };
+    for (out, flag, expected) in [("two", &[][..], 2), ("three", &["-j", "3"], 3)] {
+        let (code, _, error) = compare(folder.path(), &[&[config.as_str(), "--out", out], flag].concat());
+        assert!(code == 0 && threads(out) == expected, "{out}: {} {error}", threads(out));
+    }
+    let plain = study(folder.path(), "epochs = [1]\n");
+    assert_eq!(compare(folder.path(), &[&plain, "--out", "one"]).0, 0);
+    assert_eq!(threads("one"), 1);
+}
+
+fn only_run(study: &Path) -> PathBuf {
+    let runs: Vec<PathBuf> = fs::read_dir(study.join("runs")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert_eq!(runs.len(), 1, "{runs:?}");
+    runs[0].clone()
+}
+
+/// Nobody was told but by a line that scrolled away.
+#[test]
+fn a_run_that_another_process_is_at_makes_the_comparison_incomplete() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = study(folder.path(), "algorithm = ['static', 'set']\n");
+    let run = folder.path().join("out/runs/static_s90_seed0");
+    fs::create_dir_all(&run).unwrap();
+    let lock = fs::File::create(run.join("lock")).unwrap();
+    lock.lock().unwrap();
+    let (code, out, error) = compare(folder.path(), &[&config, "--out", "out"]);
+    assert!(code == 1 && out.contains("1 of 2 runs are finished"), "{code} {out}{error}");
+    assert!(error.contains("static_s90_seed0") && error.contains("another bidst"), "{error}");
+    drop(lock);
+    assert_eq!(compare(folder.path(), &[&config, "--out", "out"]).0, 0);
+}
+
+/// They wrote one temporary file, and renamed it away from each other.
+#[test]
+fn tables_can_be_written_by_many_at_a_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = study(folder.path(), "algorithm = ['static']\n");
+    assert_eq!(compare(folder.path(), &[&config, "--out", "out"]).0, 0);
+    let written = fs::read(folder.path().join("out/table.json")).unwrap();
+    for _ in 0..5 {
+        let writers: Vec<_> = (0..6).map(|_| command(folder.path(), &["out", "--table"]).spawn()).collect();
+        for writer in writers {
+            let (code, error) = end_of(writer);
+            assert_eq!(code, Some(0), "{error}");
+        }
+    }
+    assert_eq!(fs::read(folder.path().join("out/table.json")).unwrap(), written);
+    let left = fs::read_dir(folder.path().join("out")).unwrap().map(|entry| entry.unwrap().file_name());
+    assert!(left.into_iter().all(|name| !name.to_string_lossy().contains("partial")));
+}
+
+#[test]
+fn a_name_with_a_bar_keeps_to_its_column() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = study(folder.path(), "algorithm = [{ name = 'a|b', algorithm = 'set' }]\nepochs = [1]\n");
+    let (code, out, error) = compare(folder.path(), &[&config, "--out", "out"]);
+    assert!(code == 0 && out.contains(r"| a\|b "), "{out}{error}");
 }
 
 #[test]

@@ -13,16 +13,20 @@ pub fn json_line(value: &impl Serialize) -> String {
     serde_json::to_string(value).expect("records have only string keys")
 }
 
-/// Replaces `path` by `bytes`: a sibling is written, flushed to the disk and renamed over it.
+/// Replaces `path` by `bytes`: a sibling, another one in every process, is written, flushed to the disk and renamed over it.
 ///
 /// # Errors
 /// [`TrainError::Io`]
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), TrainError> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".partial");
+    name.push(format!(".{}.partial", std::process::id()));
     let partial = path.with_file_name(name);
-    write_synced(&partial, bytes)?;
-    fs::rename(&partial, path).map_err(TrainError::io("rename", &partial))?;
+    let written = write_synced(&partial, bytes)
+        .and_then(|()| fs::rename(&partial, path).map_err(TrainError::io("rename", &partial)));
+    if written.is_err() {
+        let _ = fs::remove_file(&partial);
+    }
+    written?;
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     sync_folder(folder.unwrap_or(Path::new(".")))
 }

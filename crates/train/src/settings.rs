@@ -10,7 +10,7 @@ use crate::config::Config;
 pub(crate) type Settings = BTreeMap<String, String>;
 
 /// Settings that say where and how, not what: they may change between two parts of a run.
-const CIRCUMSTANCES: [&str; 11] = [
+const CIRCUMSTANCES: [&str; 10] = [
     "run.output",
     "run.threads",
     "run.tensorboard",
@@ -18,13 +18,13 @@ const CIRCUMSTANCES: [&str; 11] = [
     "run.checkpoint_interval",
     "run.on_save_error",
     "run.max_memory",
-    "train.on_spike",
     "data.dir",
     "data.cache",
     "data.workers",
 ];
-/// Settings that decide what a run records, but not what its state is. Measured kernels are in `kernels.json`.
-const NOT_OF_THE_STATE: [&str; 2] = ["run.log_interval", "engine.kernels"];
+/// Settings that decide what a run records or comes to, but that a resumed one may change. Measured kernels are in
+/// `kernels.json`.
+const NOT_OF_THE_STATE: [&str; 3] = ["run.log_interval", "engine.kernels", "train.on_spike"];
 
 /// Every value of a table that is no table itself.
 pub(crate) fn all(table: &Table) -> Settings {

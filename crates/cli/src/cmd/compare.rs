@@ -4,6 +4,7 @@ mod board;
 
 use std::path::{Path, PathBuf};
 
+use bidst_train::TrainError;
 use bidst_train::compare::{Comparison, Jobs, State, Tables};
 use bidst_train::config::Builder;
 
@@ -31,11 +32,11 @@ pub struct Args {
     #[arg(long)]
     table: bool,
     /// Runs at a time; 0 means one per core
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    jobs: usize,
-    /// Threads of each run; 0 means one per core
-    #[arg(long, short = 'j', value_name = "N", default_value_t = 1)]
-    threads: usize,
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=1024))]
+    jobs: u32,
+    /// Threads of each run, if not as in the configuration; 0 means one per core [default: 1]
+    #[arg(long, short = 'j', value_name = "N")]
+    threads: Option<u32>,
     /// Folder of the data set's files
     #[arg(long, value_name = "DIR")]
     data_dir: Option<String>,
@@ -53,25 +54,28 @@ pub struct Args {
 /// See the exit codes.
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let comparison = comparison(args)?;
-    if !args.table {
-        train(args, &comparison)?;
-    } else if !comparison.path().is_dir() {
+    if args.table && !comparison.path().is_dir() {
         let folder = comparison.path().display();
         return Err(
             UsageError(format!("--table: there is no folder {folder}; without --table its runs are trained")).into()
         );
     }
+    let unsaid = if args.table { Vec::new() } else { train(args, &comparison)? };
     let tables = comparison.write_tables()?;
-    line(tables.markdown())?;
-    line(format!("table.md, table.csv and table.json are in {}", comparison.path().display()))?;
-    if let Some(report) = comparison.write_report()? {
-        line(format!("report in {}", report.html.display()))?;
+    let report = comparison.write_report()?;
+    if args.table || args.progress != Mode::Json {
+        line(tables.markdown())?;
+        line(format!("table.md, table.csv and table.json are in {}", comparison.path().display()))?;
+        report.iter().try_for_each(|report| line(format!("report in {}", report.html.display())))?;
     }
     if let Some(code) = signals::exit_code() {
         let advice = format!("`bidst compare {}` goes on", comparison.path().display());
         return Err(Interrupted { code, advice }.into());
     }
-    failures(&tables)
+    match unsaid.into_iter().next() {
+        Some(error) => Err(error.into()),
+        None => failures(&tables),
+    }
 }
 
 fn comparison(args: &Args) -> anyhow::Result<Comparison> {
@@ -84,24 +88,26 @@ fn comparison(args: &Args) -> anyhow::Result<Comparison> {
             return Err(UsageError(format!("--out goes with a configuration file, but {target} is a folder")).into());
         }
     };
-    let builder = Builder::new().file(&config);
+    // Runs side by side have a thread each, unless somebody says otherwise.
+    let builder = Builder::new().flag("--threads", "run.threads", 1).file(&config);
+    let builder =
+        args.threads.iter().fold(builder, |builder, &n| builder.flag("--threads", "run.threads", i64::from(n)));
     let builder =
         args.data_dir.iter().fold(builder, |builder, dir| builder.flag("--data-dir", "data.dir", dir.as_str()));
     let builder = args.set.iter().fold(builder, |builder, setting| builder.set(setting));
     Ok(Comparison::new(folder, builder)?)
 }
 
-fn train(args: &Args, comparison: &Comparison) -> anyhow::Result<()> {
+fn train(args: &Args, comparison: &Comparison) -> anyhow::Result<Vec<TrainError>> {
     let jobs = match args.jobs {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
-        jobs => jobs,
+        jobs => jobs as usize,
     };
     // A save on request would come to nothing here: each epoch is saved. The signal must not end the work either.
     signals::listen_for_saves()?;
     signals::listen()?;
     let board = Board::new(args.progress, comparison, jobs);
-    comparison.train(&Jobs { jobs, threads: args.threads, stop: &signals::asked_to_stop }, &board)?;
-    Ok(())
+    Ok(comparison.train(&Jobs { jobs, stop: &signals::asked_to_stop }, &board)?)
 }
 
 /// An error if a run failed. It says so if all that failed diverged.

@@ -37,8 +37,8 @@ pub struct Args {
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
     /// Threads; 0 means one per core
-    #[arg(long, short = 'j', value_name = "N", default_value_t = 0)]
-    threads: usize,
+    #[arg(long, short = 'j', value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=1024))]
+    threads: u32,
     /// Write the logits of all test images, [images, classes], as a .npy file
     #[arg(long, value_name = "FILE")]
     logits: Option<PathBuf>,
@@ -59,7 +59,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let model = ModelFile::read(&file)?;
     let mut config = run_config(args)?.unwrap_or_default();
     config.data.name.clone_from(args.dataset.as_ref().unwrap_or(&model.about.data));
-    config.run.threads = args.threads;
+    config.run.threads = args.threads as usize;
     if args.data_dir.is_some() {
         config.data.dir.clone_from(&args.data_dir);
     }

@@ -23,6 +23,9 @@ const ALGORITHM: &str = "algorithm";
 const SEED: &str = "seed";
 const SPARSITY: &str = "sparsity";
 
+/// Combinations that a grid may have.
+const MOST_RUNS: usize = 10_000;
+
 /// A base configuration and the lists to go through.
 #[derive(Clone, Debug)]
 pub struct Grid {
@@ -100,6 +103,12 @@ impl Grid {
     /// # Errors
     /// What is wrong with the settings of any run; two different runs of one name.
     pub fn runs(&self) -> Result<Vec<Run>, ConfigError> {
+        let lengths = self.axes.iter().map(|axis| axis.entries.len());
+        let combinations = lengths.fold(1, usize::saturating_mul);
+        if combinations > MOST_RUNS {
+            let message = format!("its lists have more than {MOST_RUNS} combinations; split it into several studies");
+            return Err(ConfigError::of_key("grid", message));
+        }
         let mut runs: Vec<Run> = Vec::new();
         let mut problems: Vec<Problem> = Vec::new();
         for choice in product(&self.axes) {
@@ -381,5 +390,16 @@ mod tests {
         let twins = "[{ name = 'a', lr = 0.1, algorithm = 'set' }, { name = 'a', lr = 0.2, algorithm = 'set' }]";
         assert!(error(&format!("[grid]\nalgorithm = {twins}\n")).contains("would be called `a_s90_seed0`"));
         assert!(error("grid = 3\n").contains("must be a table of lists"));
+    }
+
+    /// Six lists of 32 values made a process ask for all the memory there is.
+    #[test]
+    fn a_grid_of_too_many_runs_is_refused_before_it_is_spanned() {
+        let seeds: Vec<u64> = (0..101).collect();
+        let many = format!("[grid]\nseed = {seeds:?}\nlr = {:?}\n", vec![0.1; 100]);
+        assert!(error(&many).contains("more than 10000 combinations"), "{}", error(&many));
+        let keys = ["lr", "width", "sparsity", "epochs", "'optim.momentum'", "'optim.weight_decay'"];
+        let lists = keys.map(|key| format!("{key} = {:?}\n", vec![1; 32])).concat();
+        assert!(error(&format!("[grid]\n{lists}")).contains("combinations"));
     }
 }

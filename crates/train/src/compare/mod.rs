@@ -87,8 +87,9 @@ impl Comparison {
     /// Writes `table.md`, `table.csv` and `table.json` and returns what is in them.
     ///
     /// # Errors
-    /// [`TrainError::Io`]
+    /// [`TrainError::RunChanged`] if a run was made with other settings than the grid's; [`TrainError::Io`]
     pub fn write_tables(&self) -> Result<Tables, TrainError> {
+        self.check_unchanged()?;
         let tables = self.tables();
         for (name, text) in [("md", tables.markdown()), ("csv", tables.csv()), ("json", tables.json())] {
             write_atomically(&self.path.join(format!("table.{name}")), text.as_bytes())?;
@@ -113,6 +114,11 @@ impl Comparison {
         report::write_runs(&folders, &report::path(&self.path)).map(Some)
     }
 
+    /// Makes sure that the runs that are there were made with the settings of this grid.
+    fn check_unchanged(&self) -> Result<(), TrainError> {
+        self.runs.iter().try_for_each(|run| standing::check_unchanged(run, &self.folder(run)))
+    }
+
     /// Makes the folder and takes its lock, which is held until the file is dropped; makes sure that the runs in it were
     /// made with the settings of this grid, and that the data can be read; then writes `compare.toml`.
     fn begin(&self) -> Result<File, TrainError> {
@@ -124,7 +130,7 @@ impl Comparison {
             Err(fs::TryLockError::WouldBlock) => return Err(TrainError::Occupied { path: self.path.clone() }),
             Err(fs::TryLockError::Error(source)) => return Err(TrainError::io("lock", &path)(source)),
         }
-        self.runs.iter().try_for_each(|run| standing::check_unchanged(run, &self.folder(run)))?;
+        self.check_unchanged()?;
         let mut checked: Vec<&Data> = Vec::new();
         for data in self.runs.iter().map(|run| &run.config.data) {
             if !checked.contains(&data) {

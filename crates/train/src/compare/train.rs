@@ -15,8 +15,6 @@ use crate::trainer::{Event, Observer, Wish};
 pub struct Jobs<'a> {
     /// Runs at a time, at least 1.
     pub jobs: usize,
-    /// Threads of each run; 0 means one per core.
-    pub threads: usize,
     /// Asked after every step; once it says true, all runs end and none is begun.
     pub stop: &'a (dyn Fn() -> bool + Sync),
 }
@@ -57,57 +55,60 @@ pub trait Watcher: Sync {
 impl Comparison {
     /// Trains every run that is neither finished nor bound to diverge. A run that fails does not stop the others.
     ///
+    /// What the folders do not say afterwards is returned: [`TrainError::Locked`] for a run that another process is at,
+    /// and [`TrainError::Io`] for a failure that could not be noted.
+    ///
     /// # Errors
     /// Before anything is trained: [`TrainError::RunChanged`], [`TrainError::Occupied`], [`TrainError::Data`] if a data set
-    /// cannot be read. After everything else was trained: [`TrainError::Io`], if a failure cannot be noted.
-    pub fn train(&self, jobs: &Jobs<'_>, watcher: &dyn Watcher) -> Result<(), TrainError> {
+    /// cannot be read.
+    pub fn train(&self, jobs: &Jobs<'_>, watcher: &dyn Watcher) -> Result<Vec<TrainError>, TrainError> {
         let _lock = self.begin()?;
         let is_open = |run: &&Run| Standing::of(&self.folder(run)).is_open();
         let open: Vec<&Run> = self.runs.iter().filter(is_open).collect();
         let next = AtomicUsize::new(0);
-        let work = || -> Result<(), TrainError> {
-            let mut noted = Ok(());
+        let work = || {
+            let mut unsaid = Vec::new();
             while !(jobs.stop)()
                 && let Some(run) = open.get(next.fetch_add(1, Ordering::Relaxed))
             {
-                noted = noted.and(self.train_one(run, jobs, watcher));
+                unsaid.extend(self.train_one(run, jobs, watcher));
             }
-            noted
+            unsaid
         };
         std::thread::scope(|scope| {
             let workers: Vec<_> = (0..jobs.jobs.clamp(1, open.len().max(1))).map(|_| scope.spawn(work)).collect();
-            workers.into_iter().try_for_each(|worker| worker.join().expect("a run's panic is caught"))
+            Ok(workers.into_iter().flat_map(|worker| worker.join().expect("a run's panic is caught")).collect())
         })
     }
 
-    /// Trains one run to its end, whatever that is. An error says that its failure could not be noted.
-    fn train_one(&self, run: &Run, jobs: &Jobs<'_>, watcher: &dyn Watcher) -> Result<(), TrainError> {
+    /// Trains one run to its end, whatever that is. Returns what its folder does not say.
+    fn train_one(&self, run: &Run, jobs: &Jobs<'_>, watcher: &dyn Watcher) -> Option<TrainError> {
         let folder = self.folder(run);
-        let mut is_locked = false;
+        let mut locked = None;
         let ending = match catch_unwind(AssertUnwindSafe(|| carry_out(run, &folder, jobs, watcher))) {
             Ok(Ok(outcome)) => Ending::Finished(Box::new(outcome)),
             Ok(Err(TrainError::Stopped { .. })) => Ending::Stopped,
             Ok(Err(error)) => {
+                let reason = error.to_string();
                 // Its folder belongs to somebody else.
-                is_locked = matches!(error, TrainError::Locked { .. });
-                Ending::Failed(error.to_string())
+                locked = Some(error).filter(|error| matches!(error, TrainError::Locked { .. }));
+                Ending::Failed(reason)
             }
             Err(panic) => Ending::Failed(format!("panicked, which is a bug: {}", message(&*panic))),
         };
         watcher.on(run, Update::Ended(&ending));
         match ending {
-            Ending::Failed(reason) if Standing::of(&folder).state != State::Diverged && !is_locked => {
-                standing::note_failure(&folder, jobs.threads, reason)
+            Ending::Failed(reason) if Standing::of(&folder).state != State::Diverged && locked.is_none() => {
+                standing::note_failure(&folder, run.config.run.threads, reason).err()
             }
-            _ => Ok(()),
+            _ => locked,
         }
     }
 }
 
 /// Starts or continues a run and trains it.
 fn carry_out(run: &Run, folder: &Path, jobs: &Jobs<'_>, watcher: &dyn Watcher) -> Result<Outcome, TrainError> {
-    let mut config: Config = run.config.clone();
-    config.run.threads = jobs.threads;
+    let config: Config = run.config.clone();
     let session = match Standing::of(folder).has_checkpoint {
         true => Session::resume_as(folder, config)?,
         false => Session::start_at(folder, config)?,

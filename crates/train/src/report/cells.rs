@@ -2,15 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use toml::Table;
-
 use super::records::Records;
 use crate::compare::{Run, Standing, Tables};
 use crate::config::Config;
 use crate::settings;
 
-/// Settings that say where, how or by which draw, not what.
-const CIRCUMSTANCES: [&str; 3] = ["run.", "data.dir", "engine.kernels"];
+/// Of the settings that decide what a run comes to, those that do not tell what it is.
+const ASIDE: [&str; 2] = ["run.", "engine.kernels"];
 
 /// Runs that differ in their seeds only.
 #[derive(Debug)]
@@ -67,7 +65,7 @@ fn differing(runs: &[(&Records, &Config)]) -> Vec<String> {
     for (_, config) in runs {
         for (key, value) in settings(config) {
             let is_idle = config.sparsity.level == 0.0 && key.starts_with("sparsity.");
-            if !is_idle && !CIRCUMSTANCES.iter().any(|prefix| key.starts_with(prefix)) {
+            if !is_idle && !ASIDE.iter().any(|prefix| key.starts_with(prefix)) {
                 values.entry(key).or_default().insert(value);
             }
         }
@@ -85,8 +83,7 @@ fn differs_within(key: &str, algorithm: &str, runs: &[(&Records, &Config)]) -> b
 }
 
 fn settings(config: &Config) -> BTreeMap<String, String> {
-    let table = Table::try_from(config).unwrap_or_default();
-    settings::all(&table).into_iter().map(|(key, value)| (key, value.trim_matches('"').to_owned())).collect()
+    settings::deciding(config).into_iter().map(|(key, value)| (key, value.trim_matches('"').to_owned())).collect()
 }
 
 /// A key without its section, but for those that would then say nothing: `model.name` is the model.

@@ -6,8 +6,10 @@ mod render;
 use serde::Serialize;
 
 use super::{Run, Standing};
+use crate::config::Config;
 use crate::metrics::{EpochRecord, PatternRecord, RunTotals};
 use crate::session::Outcome;
+use crate::settings::deciding;
 use measures::{MEASURES, Measure};
 pub(crate) use render::Section;
 
@@ -56,7 +58,7 @@ impl Summary {
     }
 }
 
-/// A finished run, and the static run of the same cell and seed if there is one.
+/// A finished run, and the static run of otherwise equal settings if there is one.
 struct Sample<'a> {
     outcome: &'a Outcome,
     fixed: Option<&'a Outcome>,
@@ -115,10 +117,14 @@ fn cell(labels: &[String], runs: &[(Run, Standing)]) -> Cell {
 
 fn sample<'a>(run: &Run, standing: &'a Standing, runs: &'a [(Run, Standing)]) -> Option<Sample<'a>> {
     let outcome = standing.outcome.as_ref()?;
-    let others = |run: &Run| run.cell[..run.cell.len() - 1].to_vec();
-    let is_partner = |other: &&(Run, Standing)| {
-        let config = &other.0.config;
-        config.algorithm.name == "static" && config.run.seed == run.config.run.seed && others(&other.0) == others(run)
+    let apart_from_algorithm = |config: &Config| {
+        let mut settings = deciding(config);
+        settings.retain(|key, _| !key.starts_with("algorithm."));
+        settings
+    };
+    let settings = apart_from_algorithm(&run.config);
+    let is_partner = |(other, _): &&(Run, Standing)| {
+        other.config.algorithm.name == "static" && apart_from_algorithm(&other.config) == settings
     };
     let fixed = runs.iter().find(is_partner).and_then(|(_, standing)| standing.outcome.as_ref());
     Some(Sample { outcome, fixed })

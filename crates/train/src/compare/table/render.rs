@@ -30,13 +30,13 @@ const PARTS: [(Part, &str, &str); 4] = [
         "Cost",
         "FLOPs: 2 per multiply-add of convolutions and linear layers, backward = 2 × forward, gradients at zeros as asked for. \
          Overheads of the mask are over a static one: FLOPs by count; bytes (weights, gradients, momentum, indices, scores at \
-         their peak) over the static run of the same seed.",
+         their peak) over the static run of the same settings.",
     ),
     (
         Part::Timing,
         "Time and memory",
         "As measured, with whatever else the machine did: runs side by side slow each other. Mask time: training over that of \
-         the static run of the same seed; mask work: share of training spent on scores and decisions, probes aside. Peak: \
+         the static run of the same settings; mask work: share of training spent on scores and decisions, probes aside. Peak: \
          what network and algorithm held, activations included.",
     ),
 ];
@@ -241,6 +241,8 @@ fn number(value: f64, unit: Unit) -> String {
 
 /// A Markdown table whose columns also line up as text: the first `left` to the left, the others to the right.
 fn aligned(rows: &[Vec<String>], left: usize) -> String {
+    let shown = |cell: &String| cell.replace('|', "\\|").replace(['\n', '\r'], " ");
+    let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(shown).collect()).collect();
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
     let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or(0).max(3)).collect();
