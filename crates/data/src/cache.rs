@@ -3,14 +3,16 @@
 //! The file is, in this order: the pixels of every image, `[3, height, width]`; an index of [`ENTRY`] bytes an image; a list
 //! of what was damaged, as text; and a footer of [`FOOTER`] bytes that says what the file was made from and where the index
 //! is. Checksums (CRC-32C) cover the footer, the index with the list, and each image; all numbers are little-endian. The
-//! footer is written last and the file then renamed, so that half a file is never taken for a whole one.
+//! footer is written last and the file then renamed, so that half a file is never taken for a whole one. One process at a
+//! time writes it; the others wait and find it there.
 #![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::arithmetic_side_effects)]
 
 use crate::DataError;
 use crate::dataset::Stored;
-use crate::resize::Ready;
+use crate::folder::MAX_SIDE;
+use crate::resize::{MAX_ASPECT, Ready};
 use crc32c::{crc32c, crc32c_append};
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -26,6 +28,8 @@ const FOOTER: usize = 52;
 const CHANNELS: usize = 3;
 /// Images that a file may have.
 const MAX_IMAGES: u64 = 1 << 26;
+/// What stands between the name of a file and the number of the process that has not finished it.
+const PARTIAL: &str = ".partial-";
 /// Bytes of the list of damage.
 const MAX_LIST: usize = 256 << 10;
 
@@ -210,21 +214,30 @@ impl Footer {
         whole.then_some(Footer { key, count, pixels, damaged, list, checksum })
     }
 
-    /// The entries in `bytes`, if all of them lie within the pixels.
+    /// The entries in `bytes`, if they have sides that images have here, and fill the pixels one after the other.
     fn index(self, bytes: &[u8]) -> Option<Index> {
         if crc32c(bytes) != self.checksum {
             return None;
         }
         let (index, list) = bytes.split_at_checked(bytes.len().checked_sub(self.list as usize)?)?;
-        let mut entries = Vec::with_capacity(index.len() / ENTRY);
+        let (mut entries, mut end) = (Vec::with_capacity(index.len() / ENTRY), 0);
         for fields in index.chunks_exact(ENTRY) {
             let mut fields = Fields(fields);
             let (offset, checksum) = (fields.u64()?, fields.u32()?);
             let entry = Entry { offset, checksum, height: fields.u16()?, width: fields.u16()?, label: fields.u16()? };
-            if offset.checked_add(entry.len() as u64)? > self.pixels {
+            let (short, long) = (entry.height.min(entry.width), entry.height.max(entry.width));
+            if offset != end
+                || short == 0
+                || usize::from(short) > MAX_SIDE
+                || usize::from(long) > MAX_SIDE.saturating_mul(MAX_ASPECT)
+            {
                 return None;
             }
+            end = end.checked_add(entry.len() as u64)?;
             entries.push(entry);
+        }
+        if end != self.pixels {
+            return None;
         }
         let list = String::from_utf8(list.to_vec()).ok()?;
         Some(Index { entries, key: self.key, damaged: usize::try_from(self.damaged).ok()?, list })
@@ -254,6 +267,37 @@ impl Fields<'_> {
     }
 }
 
+/// Whoever has this writes the file `path`; another one waits until it is dropped. On systems without locks nobody waits.
+pub(crate) struct Turn {
+    _lock: Option<File>,
+}
+
+impl Turn {
+    /// Waits for the turn, and removes what writers that were killed have left.
+    pub fn take(path: &Path) -> Result<Turn, DataError> {
+        let failure = |reason| DataError::CacheUnwritable { path: path.to_owned(), reason };
+        let (folder, name) = (path.parent().unwrap_or(Path::new("")), path.file_name().unwrap_or_default());
+        fs::create_dir_all(folder).map_err(failure)?;
+        let mut lock = name.to_owned();
+        lock.push(".lock");
+        let lock = folder.join(lock);
+        // Never made where a link leads.
+        let made = OpenOptions::new().write(true).create_new(true).open(&lock);
+        let lock = made.or_else(|_| File::open(&lock)).map_err(failure)?;
+        if lock.lock().is_err() {
+            return Ok(Turn { _lock: None });
+        }
+        let mut partial = name.to_owned();
+        partial.push(PARTIAL);
+        for entry in fs::read_dir(folder).map_err(failure)?.flatten() {
+            if entry.file_name().as_encoded_bytes().starts_with(partial.as_encoded_bytes()) {
+                let _ = fs::remove_file(entry.path());
+            }
+        }
+        Ok(Turn { _lock: Some(lock) })
+    }
+}
+
 /// Writes a file of images; it appears under its name when [`Writer::finish`] has been called.
 pub(crate) struct Writer {
     path: PathBuf,
@@ -267,15 +311,15 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    pub fn create(path: &Path) -> Result<Writer, DataError> {
+    /// Begins the file `path`. What has the name of the unfinished one, a link for instance, is not written to.
+    pub fn create(path: &Path, _turn: &Turn) -> Result<Writer, DataError> {
         let mut name = path.file_name().unwrap_or_default().to_owned();
-        name.push(format!(".partial-{}", std::process::id()));
+        name.push(format!("{PARTIAL}{}", std::process::id()));
         let partial = path.with_file_name(name);
         let failure = |reason| DataError::CacheUnwritable { path: partial.clone(), reason };
-        if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder).map_err(failure)?;
-        }
-        let file = BufWriter::with_capacity(1 << 20, File::create(&partial).map_err(failure)?);
+        let _ = fs::remove_file(&partial);
+        let file = OpenOptions::new().write(true).create_new(true).open(&partial).map_err(failure)?;
+        let file = BufWriter::with_capacity(1 << 20, file);
         let (list, index) = (String::new(), Vec::new());
         Ok(Writer { path: path.into(), partial, file, written: 0, index, count: 0, list, damaged: 0 })
     }

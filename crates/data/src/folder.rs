@@ -7,7 +7,7 @@
 //! of change – or a size changes.
 #![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::arithmetic_side_effects)]
 
-use crate::cache::{Cache, Writer};
+use crate::cache::{Cache, Turn, Writer};
 use crate::damage::Damage;
 use crate::dataset::Pixels;
 use crate::picture;
@@ -83,12 +83,19 @@ pub(crate) fn check_sizes(options: &OpenOptions<'_>) -> Result<usize, DataError>
 /// The cache at `path`, made anew unless it is that of these files in this shape.
 fn cached(listing: &Listing, shape: Shape, path: &Path, damage: &mut Damage) -> Result<Cache, DataError> {
     let key = crc32c_append(listing.digest, shape.name().as_bytes());
-    if let Some(cache) = Cache::open(path, key)? {
+    let mut reported = |cache: Cache| {
         let (count, listed) = cache.damage();
-        damage.add(count, listed)?;
-        return Ok(cache);
+        damage.add(count, listed).map(|()| cache)
+    };
+    if let Some(cache) = Cache::open(path, key)? {
+        return reported(cache);
     }
-    let mut writer = Writer::create(path)?;
+    let turn = Turn::take(path)?;
+    // Another process may have made it meanwhile.
+    if let Some(cache) = Cache::open(path, key)? {
+        return reported(cache);
+    }
+    let mut writer = Writer::create(path, &turn)?;
     listing.each(shape, |image| match image {
         Ok(image) => writer.push(&image),
         Err(error) => {

@@ -9,7 +9,7 @@ use fast_image_resize::pixels::U8;
 use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
 
 /// The longer side of an image that is kept, in shorter sides; the centre of a longer one is.
-const MAX_ASPECT: usize = 8;
+pub(crate) const MAX_ASPECT: usize = 8;
 
 /// A rectangle of an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

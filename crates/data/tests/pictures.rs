@@ -105,7 +105,7 @@ fn another_cache_folder_and_other_sizes_are_obeyed() {
     assert!(!folder.join(".bidst-cache").exists());
     let mut names: Vec<_> = fs::read_dir(&cache).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     names.sort();
-    assert_eq!(names, ["train-6.cache", "val-6-6.cache"]);
+    assert_eq!(names, ["train-6.cache", "train-6.cache.lock", "val-6-6.cache", "val-6-6.cache.lock"]);
     for (size, resize) in [(0, 6), (7, 6), (8, 4096)] {
         let options = OpenOptions { size, resize, ..options };
         let message = open_with("image-folder", &options).unwrap_err().to_string();
@@ -141,6 +141,41 @@ fn a_damaged_cache_is_made_anew_or_refused_when_it_is_read() {
     assert!(matches!(error, DataError::CacheDamaged { image: 0, .. }), "{error}");
     assert!(error.to_string().contains("remove it"), "{error}");
     damaged.train.image(1).unwrap();
+}
+
+/// A link of that name, shipped with the data, made it write over the file it led to.
+#[cfg(unix)]
+#[test]
+fn what_a_killed_process_or_a_link_left_is_removed_and_never_written_to() {
+    let folder = Folder::pictures().with("precious", b"mine").with(".bidst-cache/train-10.cache.partial-1", b"half");
+    let link = format!(".bidst-cache/train-10.cache.partial-{}", std::process::id());
+    std::os::unix::fs::symlink("../precious", folder.join(&link)).unwrap();
+    let dangling = folder.join(".bidst-cache/train-10.cache.lock");
+    std::os::unix::fs::symlink("../made", &dangling).unwrap();
+    let message = open_with("image-folder", &small_pictures(&folder)).map(drop).unwrap_err().to_string();
+    assert!(message.contains("train-10.cache") && !folder.join("made").exists(), "{message}");
+    fs::remove_file(&dangling).unwrap();
+    open_with("image-folder", &small_pictures(&folder)).unwrap();
+    assert_eq!(fs::read(folder.join("precious")).unwrap(), b"mine");
+    let left = fs::read_dir(folder.join(".bidst-cache")).unwrap().map(|entry| entry.unwrap().file_name());
+    let left: Vec<_> = left.filter(|name| name.to_string_lossy().contains("partial")).collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+/// Both wrote one file, at different places.
+#[test]
+fn two_that_open_a_folder_for_the_first_time_both_read_every_image() {
+    let folder = Folder::pictures();
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                let train = open_with("image-folder", &small_pictures(&folder)).unwrap().splits.train;
+                let Pixels::File(cache) = &train.images else { panic!("in memory") };
+                assert_eq!(cache.len(), 4);
+                (0..4).for_each(|index| drop(train.image(index).unwrap()));
+            });
+        }
+    });
 }
 
 fn batches(folder: &Folder, options: LoaderOptions, epoch: u64) -> Vec<Batch> {
