@@ -197,7 +197,8 @@ fn header(config: &Config, summary: &Summary) -> String {
          kernels  {}\n\
          weights  {} of {}: {} zeros in the sparsified layers, {} overall\n\
          memory   {} beyond activations: weights {}, gradients {},\n         \
-         momentum {}, indices {}, plan {}, algorithm {}\n\
+         momentum {}, indices {}, plan {}, algorithm {}\n         \
+         about {} in all, with program, data and activations\n\
          run      {}",
         env!("CARGO_PKG_VERSION"),
         config.data.name,
@@ -221,6 +222,7 @@ fn header(config: &Config, summary: &Summary) -> String {
         bytes(memory.index_bytes),
         bytes(memory.plan_bytes),
         bytes(summary.algorithm_bytes),
+        bytes(summary.prediction.total() as usize),
         summary.run.display(),
     )
 }
@@ -259,6 +261,7 @@ fn start_json(config: &Config, summary: &Summary) -> serde_json::Value {
         "activations_bytes": memory.activations_bytes,
         "activation_gradients_bytes": memory.activation_gradients_bytes,
         "scratch_bytes": memory.scratch_bytes,
+        "predicted_bytes": summary.prediction.total(),
         "kernels": summary.kernels,
         "threads": summary.threads,
         "instruction_set": summary.instruction_set,

@@ -123,8 +123,8 @@ impl RunDir {
         RunDir::create_at(&new_folder(output, &name)?, config)
     }
 
-    /// Makes the folder `path` for a run of `config`, or begins anew in it if it is there: its records and checkpoints are
-    /// removed.
+    /// Makes the folder `path` for a run of `config`, or begins anew in it if it is there: its records, checkpoints and
+    /// results are removed.
     ///
     /// # Errors
     /// [`TrainError::Locked`] if somebody trains in it, [`TrainError::Io`]
@@ -132,6 +132,15 @@ impl RunDir {
         fs::create_dir_all(path).map_err(TrainError::io("create", path))?;
         let mut run = RunDir::open(path)?;
         Checkpoints::new(&Disk, path).clear()?;
+        for name in RESULTS {
+            let path = path.join(name);
+            match fs::remove_file(&path) {
+                Err(error) if error.kind() != ErrorKind::NotFound => {
+                    return Err(TrainError::io("remove", &path)(error));
+                }
+                _ => {}
+            }
+        }
         write_atomically(&path.join("config.toml"), config.to_toml().as_bytes())?;
         run.truncate_to(0, 0)?;
         Ok(run)
@@ -145,6 +154,17 @@ impl RunDir {
         let lock = Lock::take(path)?;
         let [metrics, topology] = records(path)?;
         Ok(RunDir { path: path.to_owned(), metrics, topology, _lock: lock })
+    }
+
+    /// Whether a step or an epoch of the run folder `run` is recorded, or may be, for the records cannot be read. There is a
+    /// checkpoint before the first step, so a run with records has, or had, one.
+    pub fn has_records(run: &Path) -> bool {
+        match fs::read(run.join("metrics.jsonl")) {
+            Ok(text) => {
+                String::from_utf8_lossy(&text).split_inclusive('\n').any(|line| is_before(line, u64::MAX, u64::MAX))
+            }
+            Err(error) => error.kind() != ErrorKind::NotFound,
+        }
     }
 
     /// The folder.
@@ -262,6 +282,9 @@ impl RunDir {
 
 /// Files that grow by lines.
 const RECORDS: [&str; 2] = ["metrics.jsonl", "topology.jsonl"];
+
+/// What a finished run leaves.
+const RESULTS: [&str; 4] = ["model.safetensors", "result.json", "report.html", "report.png"];
 
 /// Opens the files of [`RECORDS`] for appending.
 fn records(run: &Path) -> Result<[File; 2], TrainError> {

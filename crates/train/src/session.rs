@@ -8,7 +8,7 @@ use bidst_engine::{Choice, Memory};
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::{Checkpoints, PassedOver};
-use crate::config::{Builder, Config, OnSaveError, OnSpike};
+use crate::config::{Builder, Config, ConfigError, OnSaveError, OnSpike};
 use crate::error::TrainError;
 use crate::export::{About, VERSION};
 use crate::files::write_atomically;
@@ -71,6 +71,8 @@ pub struct Summary {
     pub steps_per_epoch: u64,
     /// Steps that are done already, above 0 in a resumed run.
     pub steps_done: u64,
+    /// Memory that the process will need.
+    pub prediction: Prediction,
 }
 
 /// What a finished run leaves; all but the folder is in its `result.json`.
@@ -135,9 +137,14 @@ impl Session {
     }
 
     fn begin(
-        config: Config,
+        mut config: Config,
         create: impl FnOnce(&Config) -> Result<RunDir, TrainError>,
     ) -> Result<Session, TrainError> {
+        config.fill_in();
+        if i64::try_from(config.run.seed).is_err() {
+            let message = format!("must be at most {}, but is {}", i64::MAX, config.run.seed);
+            return Err(ConfigError::of_key("run.seed", message).into());
+        }
         let Opened { splits, skipped, .. } = config.data.open()?;
         let about = about(&config, &splits.train);
         let trainer = Trainer::new(config, splits)?;
@@ -149,7 +156,7 @@ impl Session {
         Ok(Session { trainer, run, manifest, about, prediction, saved: None, notes: left_out(&skipped).collect() })
     }
 
-    /// Opens an interrupted run at its newest checkpoint that is whole, or at its start if none was ever written.
+    /// Opens an interrupted run at its newest checkpoint that is whole, or at its start if it never came to its first step.
     ///
     /// # Errors
     /// [`TrainError::CannotResume`] and whatever is wrong with the folder.
@@ -166,6 +173,9 @@ impl Session {
         config.run.max_memory = circumstances.max_memory.clone().or(config.run.max_memory);
         config.train.on_spike = circumstances.on_spike.unwrap_or(config.train.on_spike);
         match Session::resume_as(run, config.clone()) {
+            Err(TrainError::CannotResume { .. }) if RunDir::has_records(run) => Err(refuse(
+                "steps are recorded, but its `checkpoints` are not there; put them back, or train anew with its config.toml",
+            )),
             Err(TrainError::CannotResume { .. }) => {
                 let mut session = Session::start_at(run, config)?;
                 session.notes.push("nothing was saved yet: the run begins anew".to_owned());
@@ -182,6 +192,7 @@ impl Session {
     /// [`TrainError::CannotResume`] if there is no checkpoint, [`TrainError::Locked`] if somebody trains there, and whatever
     /// is wrong with the folder.
     pub fn resume_as(run: &Path, mut config: Config) -> Result<Session, TrainError> {
+        config.fill_in();
         let mut folder = RunDir::open(run)?;
         let found = Checkpoints::new(&Disk, run).newest(Some(&config))?;
         config.engine.kernels = config.engine.kernels.resumed(run);
@@ -220,6 +231,7 @@ impl Session {
             kernels: trainer.network.kernels(),
             steps_per_epoch: trainer.train.batches_per_epoch() as u64,
             steps_done: trainer.step,
+            prediction: self.prediction,
         }
     }
 

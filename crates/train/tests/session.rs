@@ -137,6 +137,63 @@ fn a_run_that_ended_before_its_first_checkpoint_begins_anew() {
     assert_eq!(watcher.notes, ["nothing was saved yet: the run begins anew"]);
 }
 
+/// It began anew, and cut the records to nothing.
+#[test]
+fn a_run_whose_checkpoints_are_not_there_is_refused_and_keeps_its_records() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path();
+    Session::start_at(run, config(&[])).unwrap().run(&mut stop_at(15)).unwrap_err();
+    let records = || ["metrics.jsonl", "topology.jsonl"].map(|name| fs::read(run.join(name)).unwrap());
+    let before = records();
+    let refused = || {
+        let message = resume(run).map(drop).unwrap_err().to_string();
+        assert!(message.contains("put them back"), "{message}");
+        assert!(records() == before);
+    };
+    fs::rename(run.join("checkpoints"), run.join("elsewhere")).unwrap();
+    refused();
+    fs::create_dir(run.join("checkpoints")).unwrap();
+    refused();
+    #[cfg(unix)]
+    {
+        fs::remove_dir(run.join("checkpoints")).unwrap();
+        std::os::unix::fs::symlink("/nowhere/mounted", run.join("checkpoints")).unwrap();
+        refused();
+        fs::remove_file(run.join("checkpoints")).unwrap();
+    }
+    #[cfg(not(unix))]
+    fs::remove_dir(run.join("checkpoints")).unwrap();
+    fs::rename(run.join("elsewhere"), run.join("checkpoints")).unwrap();
+    assert_eq!(resume(run).unwrap().summary().steps_done, 15);
+}
+
+#[test]
+fn a_folder_begun_anew_forgets_what_the_run_before_came_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path();
+    Session::start_at(run, config(&["train.epochs=1"])).unwrap().run(&mut to_the_end()).unwrap();
+    assert!(Outcome::read(run).is_some() && run.join("report.html").is_file());
+    drop(Session::start_at(run, config(&[])).unwrap());
+    assert!(Outcome::read(run).is_none());
+    let left = names(run);
+    assert!(!left.iter().any(|name| name.starts_with("model") || name.starts_with("report")), "{left:?}");
+}
+
+/// Its `config.toml` and its checkpoints lacked what is left to the data set and the algorithm.
+#[test]
+fn a_configuration_that_leaves_things_out_can_be_resumed() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut sparing = Config::default();
+    (sparing.model.name, sparing.model.width) = ("mlp".to_owned(), 0.03);
+    (sparing.train.epochs, sparing.train.batch_size) = (2, 1000);
+    let error = Session::start_at(folder.path(), sparing.clone()).unwrap().run(&mut stop_at(7)).unwrap_err();
+    assert!(matches!(error, TrainError::Stopped { .. }), "{error}");
+    assert_eq!(resume(folder.path()).unwrap().summary().steps_done, 7);
+    sparing.run.seed = u64::MAX;
+    let error = Session::start_at(&folder.path().join("large"), sparing).map(drop).unwrap_err();
+    assert!(error.to_string().contains("run.seed"), "{error}");
+}
+
 #[test]
 fn a_checkpoint_folder_that_goes_away_stops_the_run_or_is_noted_as_the_policy_says() {
     let gone = |run: PathBuf| {

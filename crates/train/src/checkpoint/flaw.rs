@@ -64,6 +64,16 @@ pub enum Flaw {
         /// Step of the contents.
         found: u64,
     },
+    /// The data set has changed.
+    #[error(
+        "it was made with {was}; the data set now has {now}: restore the data, or train anew with the run's config.toml"
+    )]
+    Data {
+        /// What the data set was.
+        was: String,
+        /// What it is.
+        now: String,
+    },
     /// Step and epoch do not fit the data set.
     #[error("step {step} is not in epoch {epoch} of a data set with {steps_per_epoch} steps per epoch")]
     Position {

@@ -2,7 +2,9 @@
 #![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::arithmetic_side_effects)]
 
 use std::collections::BTreeMap;
+use std::fmt;
 
+use bidst_data::Dataset;
 use safetensors::SafeTensors;
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -40,10 +42,38 @@ pub(crate) struct Meta {
     pub losses: Vec<f64>,
     /// The settings that decide a result.
     pub settings: Settings,
+    /// What the data set was.
+    pub data: DataMark,
     /// Digests of the files.
     pub files: BTreeMap<String, FileDigest>,
     /// CRC-32C of the bytes of each tensor.
     pub tensors: BTreeMap<String, u32>,
+}
+
+/// What tells a data set from one with other images: those that a file more or less makes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct DataMark {
+    /// Images to train with, and to test with.
+    pub images: [usize; 2],
+    /// CRC-32C of all labels in their order.
+    pub labels: u32,
+}
+
+impl DataMark {
+    /// Of the images to train with, and those to test with.
+    pub fn of(sets: [&Dataset; 2]) -> DataMark {
+        let labels: Vec<u8> =
+            sets.into_iter().flat_map(|set| &set.labels).flat_map(|label| label.to_le_bytes()).collect();
+        DataMark { images: sets.map(|set| set.labels.len()), labels: crc32c::crc32c(&labels) }
+    }
+}
+
+impl fmt::Display for DataMark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [train, test] = self.images;
+        write!(f, "{train} training and {test} test images, labels {:08x}", self.labels)
+    }
 }
 
 /// Size and CRC-32C of a file.

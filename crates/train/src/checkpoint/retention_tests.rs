@@ -6,7 +6,7 @@ use std::fs;
 use proptest::prelude::*;
 
 use super::*;
-use crate::checkpoint::meta::FORMAT;
+use crate::checkpoint::meta::{DataMark, FORMAT};
 use crate::metrics::{EpochRecord, EpochTiming, PatternRecord, RunTotals, StartCost, Tally};
 use crate::settings::Settings;
 use crate::storage::{Disk, Output};
@@ -110,6 +110,7 @@ fn state(step: u64, best_epoch: u64) -> (Meta, Vec<u8>) {
         tally: serde_json::from_value::<Tally>(tally).unwrap(),
         start: StartCost::default(),
         losses: Vec::new(),
+        data: DataMark::default(),
         settings: Settings::new(),
         files: BTreeMap::new(),
         tensors: BTreeMap::new(),

@@ -9,7 +9,7 @@ use bidst_model::WeightSpec;
 use bidst_topology::State;
 
 use super::flaw::Flaw;
-use super::meta::{FORMAT, Meta, STATE};
+use super::meta::{DataMark, FORMAT, Meta, STATE};
 use crate::config::Config;
 use crate::error::{ModelFileError, TrainError};
 use crate::settings;
@@ -32,13 +32,13 @@ pub(super) fn encode(trainer: &Trainer) -> Result<(Meta, Vec<u8>), ModelFileErro
         tally,
         start,
         spikes,
+        train,
+        test,
         // Functions of configuration and data.
         graph: _,
         allocation: _,
         layers: _,
         cost: _,
-        train: _,
-        test: _,
         rate: _,
         // Set anew in every step.
         probes: _,
@@ -79,6 +79,7 @@ pub(super) fn encode(trainer: &Trainer) -> Result<(Meta, Vec<u8>), ModelFileErro
         start: *start,
         losses: spikes.losses().collect(),
         settings: settings::of_the_state(config),
+        data: DataMark::of([train.dataset(), test.dataset()]),
         files: BTreeMap::new(),
         tensors: BTreeMap::new(),
     };
@@ -109,6 +110,11 @@ pub(super) fn decode(
     trainer.stats.load(&stats).map_err(unfit)?;
     reader.finish().map_err(invalid)?;
 
+    let (was, now) = (meta.data, DataMark::of([trainer.train.dataset(), trainer.test.dataset()]));
+    if was != now {
+        let flaw = Flaw::Data { was: was.to_string(), now: now.to_string() };
+        return Err(TrainError::Checkpoint { path: path.to_owned(), flaw });
+    }
     let (step, epoch) = (meta.step, meta.epoch);
     let steps_per_epoch = trainer.train.batches_per_epoch() as u64;
     let under_way = epoch.checked_mul(steps_per_epoch).and_then(|done| step.checked_sub(done));

@@ -8,6 +8,7 @@ use super::standing::{self, Standing};
 use super::{Comparison, Run, State};
 use crate::config::Config;
 use crate::error::TrainError;
+use crate::run_dir::RunDir;
 use crate::session::{Outcome, Session, Summary};
 use crate::trainer::{Event, Observer, Wish};
 
@@ -109,7 +110,8 @@ impl Comparison {
 /// Starts or continues a run and trains it.
 fn carry_out(run: &Run, folder: &Path, jobs: &Jobs<'_>, watcher: &dyn Watcher) -> Result<Outcome, TrainError> {
     let config: Config = run.config.clone();
-    let session = match Standing::of(folder).has_checkpoint {
+    // What is recorded is not given up for a checkpoint that cannot be read.
+    let session = match Standing::of(folder).has_checkpoint || RunDir::has_records(folder) {
         true => Session::resume_as(folder, config)?,
         false => Session::start_at(folder, config)?,
     };

@@ -97,7 +97,7 @@ impl Config {
 
     /// Writes out what was left to the data set and the algorithm, so that the result says everything. An algorithm that
     /// trains every weight sets the sparsity to 0.
-    fn fill_in(&mut self) {
+    pub(crate) fn fill_in(&mut self) {
         if self.data.augment.is_none()
             && let Some(source) = bidst_data::list().iter().find(|source| source.name == self.data.name)
         {

@@ -1,6 +1,7 @@
 //! A run that stopped anywhere and went on equals one that never stopped, bit for bit: for every listed algorithm, its
 //! weights, patterns, momentum, own state, counters and records.
 
+use bidst_data::{Dataset, Pixels, Splits};
 use bidst_topology::algorithms;
 
 use super::*;
@@ -96,4 +97,29 @@ fn the_data_go_on_at_every_position_of_two_epochs() {
         let rest = losses(&train_epochs(&mut second, left).records);
         assert_eq!(rest, all[step as usize..], "after {step} steps");
     }
+}
+
+/// It went on with them, at another batch of another epoch.
+#[test]
+fn a_data_set_that_has_changed_is_refused_with_what_it_was_and_is() {
+    let config = common::config("set", &[]);
+    let mut trainer = trainer(&config);
+    train_to(&mut trainer, 7);
+    let disk = FaultyDisk::new();
+    save(&disk, &trainer).unwrap();
+    let refused = |change: fn(&mut Splits), part: &str| {
+        let mut splits = common::splits();
+        change(&mut splits);
+        let message = newest(&disk, &config).unwrap().load(config.clone(), splits).map(drop).unwrap_err().to_string();
+        assert!(message.contains("75 training and 20 test images") && message.contains(part), "{message}");
+    };
+    refused(|splits| add_an_image(&mut splits.train), "now has 76 training");
+    refused(|splits| add_an_image(&mut splits.test), "21 test images");
+    refused(|splits| splits.train.labels.swap(0, 1), "labels");
+}
+
+fn add_an_image(set: &mut Dataset) {
+    let Pixels::Memory(pixels) = &mut set.images else { panic!("the images are in memory") };
+    pixels.extend([0; 64]);
+    set.labels.push(0);
 }
