@@ -3,7 +3,7 @@
 mod draft;
 
 use bidst_train::error::ModelFileError;
-use bidst_train::export::ModelFile;
+use bidst_train::export::{Format, Layout, ModelFile};
 use draft::{Draft, draft};
 use safetensors::tensor::{Dtype, TensorView};
 
@@ -28,6 +28,7 @@ fn every_lie_has_its_own_error() {
     assert!(matches!(error(|d| d.about["classes"] = 0.into()), E::Range { field: "classes", .. }));
     assert!(matches!(error(|d| d.about["input"][1] = u64::MAX.into()), E::Range { field: "input", .. }));
     assert!(matches!(error(|d| d.about["std"][0] = 0.into()), E::Range { field: "std", .. }));
+    assert!(matches!(error(|d| d.about["std"][0] = 1e-40.into()), E::Range { field: "std", .. }));
     assert!(matches!(error(|d| d.about["model"] = "x".into()), E::Model(_)));
     assert!(matches!(error(|d| d.about["mean"] = "x".into()), E::Metadata(_)));
     assert!(matches!(error(|d| d.about["sparse"]["ghost"] = serde_json::json!([1])), E::Unexpected { .. }));
@@ -44,6 +45,25 @@ fn every_lie_has_its_own_error() {
     assert!(matches!(error(set_index(2, u32::MAX)), E::Index { position: 2, .. }));
     assert!(matches!(error(set_index(1, 1)), E::Index { position: 1, .. }));
     assert!(matches!(error(set_index(2, 3)), E::Index { position: 2, .. }));
+}
+
+/// A file of a kilobyte made PyTorch's format ask for sixteen gigabytes.
+#[test]
+fn a_small_file_of_a_huge_network_is_refused_by_every_dense_format() {
+    let mut huge = draft();
+    huge.about["input"] = serde_json::json!([1, 16_384, 50_000]);
+    let (weight, sparse) = huge.about["sparse"].as_object_mut().unwrap().iter_mut().next().unwrap();
+    let (weight, outputs) = (weight.clone(), sparse[0].as_u64().unwrap());
+    *sparse = serde_json::json!([outputs, 16_384u64 * 50_000]);
+    for ending in [".indices", ".values"] {
+        let tensor = huge.tensor(&format!("{weight}{ending}"));
+        (tensor.2, tensor.3) = (vec![0], Vec::new());
+    }
+    let model = ModelFile::from_bytes(&huge.bytes()).unwrap();
+    for format in [Format::Safetensors, Format::Onnx, Format::Npz] {
+        assert!(matches!(model.export(format, Layout::Dense), Err(ModelFileError::TooLarge { .. })), "{format:?}");
+    }
+    assert!(model.export(Format::Safetensors, Layout::Sparse).unwrap().len() < 10_000);
 }
 
 #[test]

@@ -28,7 +28,7 @@ impl ModelFile {
     /// The bytes of the model in another format; a function of the model alone.
     ///
     /// # Errors
-    /// [`ModelFileError::TooLarge`] where the format cannot hold as much (2 GiB in ONNX, 4 GiB in `.npz`).
+    /// [`ModelFileError::TooLarge`] where the format cannot hold as much (2 GiB in ONNX, 4 GiB in the others).
     pub fn export(&self, format: Format, layout: Layout) -> Result<Vec<u8>, ModelFileError> {
         match (format, layout) {
             (Format::Safetensors, Layout::Dense) => torch::bytes(self),

@@ -12,7 +12,7 @@ use crate::error::{ModelFileError, TrainError};
 use crate::tensors::TensorReader;
 
 /// Bytes above which a file is refused unread.
-const MAX_BYTES: u64 = 4 << 30;
+pub(super) const MAX_BYTES: u64 = 4 << 30;
 /// Largest width factor that is believed.
 const MAX_WIDTH: f64 = 64.0;
 /// Largest number of classes, channels or pixels along a side that is believed.
@@ -81,9 +81,10 @@ impl About {
         let sides_ok = self.input.iter().all(|side| (1..=MAX_SIDE).contains(side));
         range(sides_ok, "input", &self.input, "1 to 65536 each")?;
         let [channels, height, width] = self.input;
-        range(self.mean.len() == channels, "mean", &self.mean, "one number per channel")?;
-        let std_ok = self.std.len() == channels && self.std.iter().all(|&std| std > 0.0);
-        range(std_ok, "std", &self.std, "one positive number per channel")?;
+        let mean_ok = self.mean.len() == channels && self.mean.iter().all(|mean| mean.is_finite());
+        range(mean_ok, "mean", &self.mean, "one finite number per channel")?;
+        let std_ok = self.std.len() == channels && self.std.iter().all(|&std| std > 0.0 && std.is_normal());
+        range(std_ok, "std", &self.std, "one positive, finite number per channel")?;
         let options =
             zoo::Options { width: self.width, classes: self.classes, input: Shape { channels, height, width } };
         Ok(zoo::build(&self.model, &options)?)

@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::layers::{Action, Layer, layers};
+use super::read::MAX_BYTES;
 use super::{About, ModelFile, Weight};
 use crate::error::ModelFileError;
 use crate::tensors::TensorWriter;
@@ -32,8 +33,12 @@ pub(crate) fn name(ours: &str) -> String {
 /// The file.
 ///
 /// # Errors
-/// If the container refuses the tensors.
+/// [`ModelFileError::TooLarge`]; if the container refuses the tensors.
 pub(super) fn bytes(model: &ModelFile) -> Result<Vec<u8>, ModelFileError> {
+    let bytes = model.dense_bytes() as u64;
+    if bytes > MAX_BYTES {
+        return Err(ModelFileError::TooLarge { bytes, limit: MAX_BYTES });
+    }
     let dense: Vec<_> = model.weights.iter().map(Weight::dense).collect();
     let mut writer = TensorWriter::default();
     for (weight, values) in model.weights.iter().zip(&dense) {

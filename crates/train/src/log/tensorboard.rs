@@ -159,8 +159,10 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>, TrainError> {
 
 /// A file whose name sorts after those that are there: TensorBoard reads them in the order of their names.
 fn new_file(folder: &Path) -> Result<(PathBuf, File), TrainError> {
-    let earlier = files(folder)?.len();
-    let seconds = now() as u64;
+    let files = files(folder)?;
+    let earlier = files.len();
+    // A clock may have been set back since.
+    let seconds = (now() as u64).max(files.iter().rev().find_map(|path| seconds_in(path)).unwrap_or_default());
     let mut attempt = earlier;
     loop {
         let path = folder.join(format!("events.out.tfevents.{seconds:010}.bidst.{attempt:05}"));
@@ -174,7 +176,26 @@ fn new_file(folder: &Path) -> Result<(PathBuf, File), TrainError> {
     }
 }
 
+/// When a file was begun, as its name says.
+fn seconds_in(path: &Path) -> Option<u64> {
+    path.file_name()?.to_str()?.strip_prefix("events.out.tfevents.")?.split('.').next()?.parse().ok()
+}
+
 /// Seconds since 1970.
 fn now() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |passed| passed.as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A reader that goes by names met the older file last.
+    #[test]
+    fn a_file_begun_after_the_clock_was_set_back_still_sorts_last() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("events.out.tfevents.9999999999.bidst.00000"), "").unwrap();
+        let (path, _) = new_file(folder.path()).unwrap();
+        assert_eq!(path.file_name().unwrap(), "events.out.tfevents.9999999999.bidst.00001");
+    }
 }
