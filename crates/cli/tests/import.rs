@@ -46,6 +46,42 @@ fn a_state_without_any_metadata_comes_in_with_what_the_flags_say() {
     assert_eq!((&about["classes"], &about["mean"][0], &about["input"][1]), (&7.into(), &0.5.into(), &28.into()));
 }
 
+/// Seven classes were taken for two.
+#[test]
+fn the_classes_of_a_state_from_data_parallel_training_are_seen_in_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let layers = |name| match name {
+        "fc1" => "module.fc1",
+        "fc2" => "module.fc2",
+        _ => "module.fc3",
+    };
+    fs::write(folder.path().join("state"), perceptron(layers)).unwrap();
+    let how = ["import", "state", "--model", "mlp", "--width", "0.01", "--mean", "0.5", "--std", "0.25", "--out", "m"];
+    assert_eq!(run(folder.path(), &how), (0, String::new()));
+}
+
+/// It used those of the data set, whatever the file said.
+#[test]
+fn images_are_normalised_as_the_model_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let train =
+        ["train", "--model", "mlp", "--width", "0.05", "--epochs", "1", "--batch-size", "1000", "--output", "runs"];
+    assert_eq!(run(folder.path(), &[&train[..], &["--progress", "none"]].concat()), (0, String::new()));
+    let run_folder = fs::read_dir(folder.path().join("runs")).unwrap().next().unwrap().unwrap().path();
+    let model = run_folder.join("model.safetensors");
+    let logits = |name: &str, normalisation: &[&str]| {
+        let (state, file) = (model.to_str().unwrap(), format!("{name}.npy"));
+        let import = [&["import", state, "--out", name][..], normalisation].concat();
+        assert_eq!(run(folder.path(), &import), (0, String::new()));
+        let eval = ["eval", name, "--dataset", "fashion-mini", "--no-latency", "--logits", &file];
+        assert_eq!(run(folder.path(), &eval), (0, String::new()));
+        fs::read(folder.path().join(file)).unwrap()
+    };
+    let own = logits("own", &[]);
+    assert!(own == logits("same", &["--dataset", "fashion-mini"]));
+    assert!(own != logits("other", &["--mean", "0.9", "--std", "0.05"]));
+}
+
 #[test]
 fn what_is_not_known_is_asked_for() {
     let folder = tempfile::tempdir().unwrap();
@@ -55,6 +91,8 @@ fn what_is_not_known_is_asked_for() {
         (&["import", "state", "--model", "mlp", "--out", "m"], 2, &["--dataset", "--mean", "--std"]),
         (&["import", "state", "--model", "mpl", "--dataset", "fashion-mini", "--out", "m"], 2, &["mpl", "mlp"]),
         (&["import", "state", "--model", "mlp", "--mean", "0,0", "--std", "1", "--out", "m"], 2, &["mean", "channel"]),
+        (&["import", "state", "--model", "mlp", "--mean", "nan", "--std", "1", "--out", "m"], 2, &["mean", "finite"]),
+        (&["import", "state", "--model", "mlp", "--mean", "0", "--std", "inf", "--out", "m"], 2, &["std", "finite"]),
         (&["import", "nowhere", "--model", "mlp", "--out", "m"], 1, &["nowhere"]),
         (&["import", "state", "--model", "mlp", "--dataset", "fashion-mini", "--out", "m"], 4, &["fc3.bias", "[10]"]),
         (&["train", "--init", "nowhere", "--progress", "none"], 1, &["nowhere"]),

@@ -92,7 +92,8 @@ impl StateFile {
     /// classes.
     pub fn outputs(&self, name: &str) -> Option<usize> {
         let header = safetensors::SafeTensors::deserialize(&self.bytes).ok()?;
-        let view = spellings(name).into_iter().find_map(|name| header.tensor(&name).ok())?;
+        let prefix = prefix(header.names().into_iter());
+        let view = spellings(name).into_iter().find_map(|name| header.tensor(&format!("{prefix}{name}")).ok())?;
         view.shape().first().copied()
     }
 
@@ -159,6 +160,11 @@ fn spellings(name: &str) -> [String; 2] {
     [name.to_owned(), torch::name(name)]
 }
 
+/// What PyTorch's `DataParallel` puts before all names.
+fn prefix<'a>(mut names: impl Iterator<Item = &'a str>) -> &'static str {
+    if names.all(|name| name.starts_with("module.")) { "module." } else { "" }
+}
+
 /// Takes tensors out of a container and collects what is wrong.
 struct Fit<'a> {
     reader: TensorReader<'a>,
@@ -173,7 +179,7 @@ impl<'a> Fit<'a> {
     fn new(bytes: &'a [u8]) -> Result<Fit<'a>, ModelFileError> {
         let reader = TensorReader::foreign(bytes, &[])?;
         let names = reader.names("");
-        let prefix = if names.iter().all(|name| name.starts_with("module.")) { "module." } else { "" };
+        let prefix = prefix(names.iter().map(String::as_str));
         let names = names.iter().map(|name| name[prefix.len()..].to_owned());
         let left = names.filter(|name| !name.ends_with(".num_batches_tracked")).collect();
         Ok(Fit { reader, prefix, left, problems: Vec::new() })

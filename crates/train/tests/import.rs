@@ -72,7 +72,9 @@ fn what_pytorch_and_data_parallel_training_leave_behind_does_not_matter() {
     for tensor in &mut tensors {
         tensor.0.insert_str(0, "module.");
     }
-    assert_eq!(file(&tensors).fit(&model.graph).unwrap().weights, model.weights);
+    let file = file(&tensors);
+    assert_eq!(file.fit(&model.graph).unwrap().weights, model.weights);
+    assert_eq!((file.outputs("fc.weight"), file.outputs("fc.bias")), (Some(3), Some(3)));
 }
 
 #[test]

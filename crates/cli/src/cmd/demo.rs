@@ -7,6 +7,7 @@ use bidst_train::config::Builder;
 use bidst_train::{Config, Session, TrainError};
 
 use super::train::carry_out;
+use crate::exit::Interrupted;
 use crate::progress::Mode;
 use crate::signals;
 use crate::text::{bytes, line};
@@ -42,8 +43,15 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let mut sparse = Bench::new(config)?;
     let mut dense = Bench::new(configuration(args, &[("--algorithm", "algorithm.name", "dense")])?)?;
     let dense_bytes = 4 * (dense.trainer().parameters());
-    let [sparse_s, dense_s] =
-        interleaved(&mut sparse, &mut dense, BUDGET, |bench| Ok(bench.step()?.total_s))?.map(median);
+    let run = outcome.run.display();
+    let timed = interleaved(&mut sparse, &mut dense, BUDGET, |bench| match signals::asked_to_stop() {
+        true => Err(TrainError::Stopped { step: 0 }),
+        false => Ok(bench.step()?.total_s),
+    });
+    if let Some(code) = signals::exit_code() {
+        return Err(Interrupted { code, advice: format!("`bidst inspect {run}` shows what was trained") }.into());
+    }
+    let [sparse_s, dense_s] = timed?.map(median);
     line(format!(
         "a step takes {:.1} ms, {:.1} ms with every weight: {:.1} times faster",
         1e3 * sparse_s,
@@ -51,7 +59,6 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         dense_s / sparse_s
     ))?;
     line(format!("the model has {}, dense it would have {}", bytes(outcome.model_bytes), bytes(dense_bytes)))?;
-    let run = outcome.run.display();
     line(format!(
         "\nnext:  bidst inspect {run}\n       bidst train --algorithm rigl --sparsity 0.95\n       bidst algorithms bidst"
     ))?;

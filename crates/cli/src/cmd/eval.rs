@@ -24,7 +24,7 @@ const LATENCY_BUDGET: Duration = Duration::from_millis(500);
 /// Accuracy, loss, latency and bytes of a trained model on the test images
 ///
 /// Accuracy also class by class. The latency is that of a forward pass of one image and of 128, on --threads,
-/// with the kernels that training uses. For what the kernels of a layer cost there is `bidst bench layers`.
+/// with the kernels that training uses by rule. For what the kernels of a layer cost there is `bidst bench layers`.
 #[derive(clap::Args)]
 pub struct Args {
     /// A run folder or a model file
@@ -63,12 +63,14 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     if args.data_dir.is_some() {
         config.data.dir.clone_from(&args.data_dir);
     }
-    let test = config.data.open().map_err(TrainError::from)?.splits.test;
+    let mut test = config.data.open().map_err(TrainError::from)?.splits.test;
     let (found, expected) = ([test.channels, test.height, test.width], model.about.input);
     if found != expected || test.classes != model.about.classes {
         let name = &config.data.name;
         return Err(UsageError(format!("{}: does not fit the images of `{name}`", file.display())).into());
     }
+    // The model knows images as it was trained on them, whatever the data set would have.
+    (test.mean, test.std) = (model.about.mean.clone(), model.about.std.clone());
     let batch_size = config.train.batch_size;
     let (threads, activations) = (setup::threads(&config), config.engine.activations.into());
     let options = |batch_size| Options { batch_size, threads, activations, instruction_set: None };

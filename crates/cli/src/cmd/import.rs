@@ -84,8 +84,9 @@ fn about(args: &Args, file: &StateFile) -> anyhow::Result<About> {
     }
     if is_foreign && args.dataset.is_none() {
         let graph = about.graph().map_err(usage)?;
-        let head = format!("{}.weight", graph.node(graph.output()).name);
-        about.classes = file.outputs(&head).unwrap_or(about.classes);
+        let head = &graph.node(graph.output()).name;
+        let outputs = ["weight", "bias"].into_iter().find_map(|part| file.outputs(&format!("{head}.{part}")));
+        about.classes = outputs.unwrap_or(about.classes);
     }
     Ok(about)
 }
