@@ -52,7 +52,7 @@ pub struct Timings {
     pub rebuild: Duration,
 }
 
-/// Bytes in use, by purpose. All but the last four follow the number of non-zeros.
+/// Bytes in use, by purpose. All but the last three follow the number of non-zeros, as far as kernels are sparse.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Memory {
     /// Values of weights and vectors.
@@ -74,7 +74,7 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// Everything that follows the number of non-zeros.
+    /// Everything that follows the number of non-zeros where kernels are sparse.
     pub fn parameter_bytes(&self) -> usize {
         self.weights_bytes + self.gradients_bytes + self.momentum_bytes + self.index_bytes + self.plan_bytes
     }

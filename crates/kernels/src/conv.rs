@@ -29,7 +29,8 @@ use crate::storage::Element;
 use pulp::Simd;
 use std::ops::Range;
 
-/// Lanes a packed band may take: 384 KiB, so that it stays in L2 beside what streams through.
+/// Lanes a packed band may take: 384 KiB, so that it stays in L2 beside what streams through. What one row of outputs needs is
+/// taken even if it is more.
 const BAND_LANES: usize = 384 * 1024 / size_of::<Lane>();
 
 /// Vectors in a register tile.

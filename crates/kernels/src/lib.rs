@@ -2,7 +2,7 @@
 //!
 //! Slices in, slices out: nothing here knows a network, a mask rule or a file. The fast kernels are written once over
 //! [`pulp::Simd`] and compiled for every [`InstructionSet`]; the plain scalar versions in [`mod@reference`] stay as
-//! their oracle. This is the only crate with `unsafe` in it.
+//! their oracle. But for one call in the tool, `unsafe` is in this crate only.
 #![warn(missing_docs)]
 #![deny(unsafe_op_in_unsafe_fn)]
 

@@ -381,7 +381,7 @@ mod tests {
 
     #[test]
     fn an_interval_of_no_steps_is_refused_by_every_algorithm_that_has_one() {
-        let intervals = list().into_iter().filter(|entry| (entry.defaults)().contains_key("update_interval"));
+        let intervals = list().iter().filter(|entry| (entry.defaults)().contains_key("update_interval"));
         let options: toml::Table = "update_interval = 0".parse().unwrap();
         for entry in intervals {
             let error = build(entry.name, &options, &context()).err().map(|error| error.to_string());

@@ -1,5 +1,7 @@
 //! Finds everything that is wrong with merged settings.
 
+use std::collections::BTreeSet;
+
 use bidst_model::{Shape, zoo};
 use bidst_topology::algorithms;
 use toml::{Table, Value};
@@ -70,7 +72,8 @@ pub(super) fn each_option(settings: &mut Table, config: &Config, origins: &Origi
     let Some(Value::Table(section)) = settings.get_mut("algorithm") else { return Vec::new() };
     let own: Table = section.iter().filter(|(key, _)| *key != "name").map(|(k, v)| (k.clone(), v.clone())).collect();
     let found = options::problems(entry, &own, config);
-    section.retain(|key, _| !found.iter().any(|(option, _)| option == key));
+    let wrong: BTreeSet<&str> = found.iter().map(|(option, _)| option.as_str()).collect();
+    section.retain(|key, _| !wrong.contains(key));
     let problem = |(option, message): (String, String)| {
         let key = join("algorithm", &option);
         Problem::new(origin(origins, &key), &key, message)

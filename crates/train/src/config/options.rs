@@ -6,6 +6,7 @@ use toml::{Table, Value};
 
 use super::Config;
 use super::key::{unknown_name, wrong_type};
+use super::problem::MOST;
 use crate::nearest::hint;
 
 /// A word that is the value of no option.
@@ -83,7 +84,9 @@ pub(super) fn problems(entry: &Entry, settings: &Table, config: &Config) -> Vec<
     let mut sound = Table::new();
     for (name, value) in settings {
         match known.iter().find(|option| option.name == *name) {
-            None => found.push((name.clone(), unknown_option(entry, name, &known))),
+            None if found.len() < MOST => found.push((name.clone(), unknown_option(entry, name, &known))),
+            // It is counted, and hardly looked at by anybody.
+            None => found.push((name.clone(), format!("`{}` has no such option", entry.name))),
             Some(option) => match wrong(entry, option, value) {
                 Some(message) => found.push((name.clone(), message)),
                 None => {

@@ -13,7 +13,7 @@ use crate::text::plain;
 const SHOWN: usize = 60;
 
 /// Problems that a message shows.
-const MOST: usize = 100;
+pub(super) const MOST: usize = 100;
 
 /// Where a setting came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,9 +34,11 @@ pub type Origins = BTreeMap<String, Origin>;
 
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // A name may have line breaks, and what is shown may be a comment.
+        let shown = |path: &PathBuf| plain(&path.display().to_string(), usize::MAX);
         match self {
-            Origin::File { path, line: 0 } => write!(f, "{}", path.display()),
-            Origin::File { path, line } => write!(f, "{}:{line}", path.display()),
+            Origin::File { path, line: 0 } => f.write_str(&shown(path)),
+            Origin::File { path, line } => write!(f, "{}:{line}", shown(path)),
             Origin::Flag(flag) => f.write_str(flag),
         }
     }
@@ -143,5 +145,17 @@ pub(super) fn shown(value: &Value) -> String {
             plain(&format!("[{}]", items.join(", ")), SHOWN)
         }
         value => plain(&value.to_string(), SHOWN),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// In the comments of `config show` it began a line of its own.
+    #[test]
+    fn a_file_is_named_on_one_line_whatever_its_name() {
+        let origin = Origin::File { path: "a\nb.toml".into(), line: 3 };
+        assert_eq!(origin.to_string(), r"a\nb.toml:3");
     }
 }

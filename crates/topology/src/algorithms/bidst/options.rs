@@ -40,7 +40,8 @@ pub struct Params {
     pub candidates: Option<CandidateRule>,
     /// Candidates per non-zero (κ). Default 1; 0 with `trials`.
     pub candidate_ratio: Option<f64>,
-    /// Share of the batch on which candidates' gradients are computed. Default 1.
+    /// Share of the batch on which candidates' gradients are computed, which the engine rounds up to blocks of 16 images or,
+    /// where planes are narrow, of more. Default 1.
     pub probe_share: f32,
     /// What competes for non-zeros: the positions of a layer (`layer`), of layers in which a weight takes as many
     /// multiply-adds (`equal-cost`), or of all (`global`); the last two with `curvature` only. Default `layer`; `equal-cost`
