@@ -276,26 +276,30 @@ impl Turn {
     /// Waits for the turn, and removes what writers that were killed have left.
     pub fn take(path: &Path) -> Result<Turn, DataError> {
         let failure = |reason| DataError::CacheUnwritable { path: path.to_owned(), reason };
-        let (folder, name) = (path.parent().unwrap_or(Path::new("")), path.file_name().unwrap_or_default());
+        let folder = path.parent().unwrap_or(Path::new(""));
         fs::create_dir_all(folder).map_err(failure)?;
-        let mut lock = name.to_owned();
-        lock.push(".lock");
-        let lock = folder.join(lock);
+        let (lock, partial) = (beside(path, ".lock"), beside(path, PARTIAL));
         // Never made where a link leads.
         let made = OpenOptions::new().write(true).create_new(true).open(&lock);
         let lock = made.or_else(|_| File::open(&lock)).map_err(failure)?;
         if lock.lock().is_err() {
             return Ok(Turn { _lock: None });
         }
-        let mut partial = name.to_owned();
-        partial.push(PARTIAL);
+        let partial = partial.file_name().unwrap_or_default().as_encoded_bytes();
         for entry in fs::read_dir(folder).map_err(failure)?.flatten() {
-            if entry.file_name().as_encoded_bytes().starts_with(partial.as_encoded_bytes()) {
+            if entry.file_name().as_encoded_bytes().starts_with(partial) {
                 let _ = fs::remove_file(entry.path());
             }
         }
         Ok(Turn { _lock: Some(lock) })
     }
+}
+
+/// The file whose name is that of `path` and something more.
+fn beside(path: &Path, more: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(more);
+    name.into()
 }
 
 /// Writes a file of images; it appears under its name when [`Writer::finish`] has been called.
@@ -313,9 +317,7 @@ pub(crate) struct Writer {
 impl Writer {
     /// Begins the file `path`. What has the name of the unfinished one, a link for instance, is not written to.
     pub fn create(path: &Path, _turn: &Turn) -> Result<Writer, DataError> {
-        let mut name = path.file_name().unwrap_or_default().to_owned();
-        name.push(format!("{PARTIAL}{}", std::process::id()));
-        let partial = path.with_file_name(name);
+        let partial = beside(path, &format!("{PARTIAL}{}", std::process::id()));
         let failure = |reason| DataError::CacheUnwritable { path: partial.clone(), reason };
         let _ = fs::remove_file(&partial);
         let file = OpenOptions::new().write(true).create_new(true).open(&partial).map_err(failure)?;

@@ -173,10 +173,7 @@ impl Session {
         config.run.max_memory = circumstances.max_memory.clone().or(config.run.max_memory);
         config.train.on_spike = circumstances.on_spike.unwrap_or(config.train.on_spike);
         match Session::resume_as(run, config.clone()) {
-            Err(TrainError::CannotResume { .. }) if RunDir::has_records(run) => Err(refuse(
-                "steps are recorded, but its `checkpoints` are not there; put them back, or train anew with its config.toml",
-            )),
-            Err(TrainError::CannotResume { .. }) => {
+            Err(TrainError::CannotResume { .. }) if !RunDir::has_records(run) => {
                 let mut session = Session::start_at(run, config)?;
                 session.notes.push("nothing was saved yet: the run begins anew".to_owned());
                 Ok(session)

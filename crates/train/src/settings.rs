@@ -27,7 +27,7 @@ const CIRCUMSTANCES: [&str; 10] = [
 const NOT_OF_THE_STATE: [&str; 3] = ["run.log_interval", "engine.kernels", "train.on_spike"];
 
 /// Every value of a table that is no table itself.
-pub(crate) fn all(table: &Table) -> Settings {
+fn all(table: &Table) -> Settings {
     let mut settings = Settings::new();
     add_leaves(table, "", &mut settings);
     settings

@@ -114,8 +114,8 @@ impl Algorithm for Granet {
 
     fn needs(&self, step: u64, _layer: usize) -> Needs<'_> {
         // A layer that starts dense may be pruned like any other, and then has to grow.
-        let movable = start::target(&self.layers) < self.layers.iter().map(LayerSpec::len).sum();
-        if movable && self.schedule.times.next(step) == Some(step) { Needs::Dense } else { Needs::Active }
+        let movable = || start::target(&self.layers) < self.layers.iter().map(LayerSpec::len).sum();
+        if self.schedule.times.next(step) == Some(step) && movable() { Needs::Dense } else { Needs::Active }
     }
 
     fn next_decision(&self, step: u64) -> Option<u64> {

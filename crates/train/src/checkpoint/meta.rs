@@ -50,7 +50,7 @@ pub(crate) struct Meta {
     pub tensors: BTreeMap<String, u32>,
 }
 
-/// What tells a data set from one with other images: those that a file more or less makes.
+/// What tells a data set from another: how many images it has, and their labels in their order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct DataMark {

@@ -147,7 +147,7 @@ impl<'a> Checkpoints<'a> {
         }
         let path = self.run.clone();
         if passed_over.is_empty() {
-            let reason = "it has no checkpoint; train anew with its config.toml";
+            let reason = "it has no checkpoint; if its `checkpoints` were moved, put them back, or train anew with its config.toml";
             return Err(TrainError::CannotResume { path, reason });
         }
         Err(TrainError::NoneIsWhole { path, passed_over })

@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::standing::{self, Standing};
 use super::{Comparison, Run, State};
-use crate::config::Config;
 use crate::error::TrainError;
 use crate::run_dir::RunDir;
 use crate::session::{Outcome, Session, Summary};
@@ -109,7 +108,7 @@ impl Comparison {
 
 /// Starts or continues a run and trains it.
 fn carry_out(run: &Run, folder: &Path, jobs: &Jobs<'_>, watcher: &dyn Watcher) -> Result<Outcome, TrainError> {
-    let config: Config = run.config.clone();
+    let config = run.config.clone();
     // What is recorded is not given up for a checkpoint that cannot be read.
     let session = match Standing::of(folder).has_checkpoint || RunDir::has_records(folder) {
         true => Session::resume_as(folder, config)?,

@@ -24,6 +24,12 @@ pub enum Layout {
     Sparse,
 }
 
+/// Makes sure that a file takes no more bytes than its format can hold.
+pub(super) fn fits(bytes: usize, limit: u64) -> Result<(), ModelFileError> {
+    let bytes = bytes as u64;
+    if bytes > limit { Err(ModelFileError::TooLarge { bytes, limit }) } else { Ok(()) }
+}
+
 impl ModelFile {
     /// The bytes of the model in another format; a function of the model alone.
     ///

@@ -6,11 +6,12 @@
 
 use flate2::Crc;
 
+use super::format::fits;
 use super::{Layout, ModelFile, torch};
 use crate::error::ModelFileError;
 
 /// Bytes that an archive without extensions can have.
-const MAX_BYTES: usize = u32::MAX as usize;
+const MAX_BYTES: u64 = u32::MAX as u64;
 /// 1980-01-01, the first day of the format: equal models give equal files.
 const DATE: u16 = 0x0021;
 /// Version of the format that a reader needs: 2.0.
@@ -21,9 +22,8 @@ const NEEDS: u16 = 20;
 /// # Errors
 /// [`ModelFileError::TooLarge`]
 pub(super) fn bytes(model: &ModelFile, layout: Layout) -> Result<Vec<u8>, ModelFileError> {
-    let too_large = |bytes: usize| ModelFileError::TooLarge { bytes: bytes as u64, limit: MAX_BYTES as u64 };
-    if layout == Layout::Dense && model.dense_bytes() > MAX_BYTES {
-        return Err(too_large(model.dense_bytes()));
+    if layout == Layout::Dense {
+        fits(model.dense_bytes(), MAX_BYTES)?;
     }
     let mut archive = Archive::default();
     for weight in &model.weights {
@@ -45,7 +45,7 @@ pub(super) fn bytes(model: &ModelFile, layout: Layout) -> Result<Vec<u8>, ModelF
     let about = serde_json::to_vec(&super::About { sparse: Default::default(), ..model.about.clone() })?;
     archive.array("about", "|u1", &[about.len()], about);
     let bytes = archive.finish();
-    if bytes.len() > MAX_BYTES { Err(too_large(bytes.len())) } else { Ok(bytes) }
+    fits(bytes.len(), MAX_BYTES).map(|()| bytes)
 }
 
 fn floats(values: &[f32]) -> Vec<u8> {

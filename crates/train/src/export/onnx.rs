@@ -7,6 +7,7 @@
 use bidst_model::Op;
 use serde_json::json;
 
+use super::format::fits;
 use super::layers::{Action, INPUT, Layer, layers};
 use super::protobuf::Message;
 use super::{About, Layout, ModelFile, Weight};
@@ -17,7 +18,7 @@ const OPSET: i64 = 13;
 /// Version of the file format that came with it.
 const IR_VERSION: i64 = 7;
 /// Bytes that a message of Protocol Buffers can have.
-const MAX_BYTES: usize = i32::MAX as usize;
+const MAX_BYTES: u64 = i32::MAX as u64;
 
 /// Name of the graph's input, `[batch, channels, height, width]`.
 const IMAGES: &str = "images";
@@ -29,10 +30,8 @@ const LOGITS: &str = "logits";
 /// # Errors
 /// [`ModelFileError::TooLarge`]
 pub(super) fn bytes(model: &ModelFile, layout: Layout) -> Result<Vec<u8>, ModelFileError> {
-    let too_large = |bytes: usize| ModelFileError::TooLarge { bytes: bytes as u64, limit: MAX_BYTES as u64 };
-    let dense = model.dense_bytes();
-    if layout == Layout::Dense && dense > MAX_BYTES {
-        return Err(too_large(dense));
+    if layout == Layout::Dense {
+        fits(model.dense_bytes(), MAX_BYTES)?;
     }
     let opset = Message::new().bytes(1, "").integer(2, OPSET); // domain, version
     let file = Message::new()
@@ -45,7 +44,7 @@ pub(super) fn bytes(model: &ModelFile, layout: Layout) -> Result<Vec<u8>, ModelF
         file.message(14, Message::new().bytes(1, key).bytes(2, value)) // metadata_props
     });
     let file = file.finish();
-    if file.len() > MAX_BYTES { Err(too_large(file.len())) } else { Ok(file) }
+    fits(file.len(), MAX_BYTES).map(|()| file)
 }
 
 /// What a user of the file must know, all of it JSON but the names.

@@ -8,6 +8,7 @@ use bidst_model::Op;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::format::fits;
 use super::layers::{Action, Layer, layers};
 use super::read::MAX_BYTES;
 use super::{About, ModelFile, Weight};
@@ -35,10 +36,7 @@ pub(crate) fn name(ours: &str) -> String {
 /// # Errors
 /// [`ModelFileError::TooLarge`]; if the container refuses the tensors.
 pub(super) fn bytes(model: &ModelFile) -> Result<Vec<u8>, ModelFileError> {
-    let bytes = model.dense_bytes() as u64;
-    if bytes > MAX_BYTES {
-        return Err(ModelFileError::TooLarge { bytes, limit: MAX_BYTES });
-    }
+    fits(model.dense_bytes(), MAX_BYTES)?;
     let dense: Vec<_> = model.weights.iter().map(Weight::dense).collect();
     let mut writer = TensorWriter::default();
     for (weight, values) in model.weights.iter().zip(&dense) {

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::PathBuf;
 
 use bidst_train::checkpoint;
 use bidst_train::storage::Storage;
@@ -12,10 +11,7 @@ use super::*;
 /// A checkpoint in memory of about 64 KiB, and nothing else.
 fn single() -> (FaultyDisk, PathBuf, Config) {
     let config = common::config("set", &["model.width=0.6"]);
-    let mut trainer = trainer(&config);
-    train_to(&mut trainer, 3);
-    let disk = FaultyDisk::new();
-    let path = save(&disk, &trainer).unwrap();
+    let (disk, path) = saved(&config, 3);
     (disk, path, config)
 }
 

@@ -83,10 +83,7 @@ fn entries(value: &Value, prefix: &[String]) -> Vec<Vec<String>> {
 #[test]
 fn every_entry_that_is_taken_out_of_the_meta_data_is_missed_by_name() {
     let config = common::config("set", &[]);
-    let mut trainer = trainer(&config);
-    train_to(&mut trainer, 8);
-    let disk = FaultyDisk::new();
-    let path = save(&disk, &trainer).unwrap();
+    let (disk, path) = saved(&config, 8);
     let files = files(&disk, &path);
     let meta: Value = serde_json::from_slice(&files["meta.json"]).unwrap();
     let paths = entries(&meta["meta"], &[]);

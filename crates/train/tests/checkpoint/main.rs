@@ -10,7 +10,7 @@ mod resume;
 mod storage;
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use bidst_topology::algorithms;
 use bidst_train::checkpoint::{Checkpoints, Found};
@@ -36,7 +36,7 @@ fn load(disk: &FaultyDisk, config: &Config) -> Trainer {
     newest(disk, config).unwrap().load(config.clone(), common::splits()).unwrap()
 }
 
-fn save(disk: &FaultyDisk, trainer: &Trainer) -> Result<std::path::PathBuf, TrainError> {
+fn save(disk: &FaultyDisk, trainer: &Trainer) -> Result<PathBuf, TrainError> {
     Ok(Checkpoints::new(disk, run()).save(trainer)?.path)
 }
 
@@ -94,6 +94,14 @@ fn train_to(trainer: &mut Trainer, steps: u64) -> Recorder {
     let mut recorder = Recorder { pause_at: Some(steps), ..Recorder::default() };
     while trainer.epoch(&mut recorder).unwrap() == Pause::Epoch {}
     recorder
+}
+
+/// A disk with one checkpoint, of a run of `config` after so many steps, and where that is.
+fn saved(config: &Config, steps: u64) -> (FaultyDisk, PathBuf) {
+    let (mut trainer, disk) = (trainer(config), FaultyDisk::new());
+    train_to(&mut trainer, steps);
+    let path = save(&disk, &trainer).unwrap();
+    (disk, path)
 }
 
 /// Trains so many epochs to their ends, that under way included.

@@ -103,10 +103,7 @@ fn the_data_go_on_at_every_position_of_two_epochs() {
 #[test]
 fn a_data_set_that_has_changed_is_refused_with_what_it_was_and_is() {
     let config = common::config("set", &[]);
-    let mut trainer = trainer(&config);
-    train_to(&mut trainer, 7);
-    let disk = FaultyDisk::new();
-    save(&disk, &trainer).unwrap();
+    let (disk, _) = saved(&config, 7);
     let refused = |change: fn(&mut Splits), part: &str| {
         let mut splits = common::splits();
         change(&mut splits);

@@ -3,13 +3,15 @@
 mod measures;
 mod render;
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use super::{Run, Standing};
 use crate::config::Config;
 use crate::metrics::{EpochRecord, PatternRecord, RunTotals};
 use crate::session::Outcome;
-use crate::settings::deciding;
+use crate::settings::{Settings, deciding};
 use measures::{MEASURES, Measure};
 pub(crate) use render::Section;
 
@@ -89,7 +91,11 @@ impl Tables {
                 labels.push(&run.cell);
             }
         }
-        let cells = labels.into_iter().map(|labels| cell(labels, &runs)).collect();
+        let mut fixed = Fixed::new();
+        for (run, standing) in runs.iter().filter(|(run, _)| run.config.algorithm.name == "static") {
+            fixed.entry(apart_from_algorithm(&run.config)).or_insert(standing.outcome.as_ref());
+        }
+        let cells = labels.into_iter().map(|labels| cell(labels, &runs, &fixed)).collect();
         Tables { columns, cells, runs }
     }
 
@@ -104,9 +110,18 @@ impl Tables {
     }
 }
 
-fn cell(labels: &[String], runs: &[(Run, Standing)]) -> Cell {
+/// The static runs, by what they share with those that are compared with them.
+type Fixed<'a> = BTreeMap<Settings, Option<&'a Outcome>>;
+
+fn apart_from_algorithm(config: &Config) -> Settings {
+    let mut settings = deciding(config);
+    settings.retain(|key, _| !key.starts_with("algorithm."));
+    settings
+}
+
+fn cell(labels: &[String], runs: &[(Run, Standing)], fixed: &Fixed<'_>) -> Cell {
     let own: Vec<&(Run, Standing)> = runs.iter().filter(|(run, _)| run.cell == labels).collect();
-    let samples: Vec<Sample<'_>> = own.iter().filter_map(|(run, standing)| sample(run, standing, runs)).collect();
+    let samples: Vec<Sample<'_>> = own.iter().filter_map(|(run, standing)| sample(run, standing, fixed)).collect();
     let summary = |measure: &Measure| {
         let values: Vec<f64> = samples.iter().filter_map(measure.of).collect();
         Summary::of(&values)
@@ -115,18 +130,9 @@ fn cell(labels: &[String], runs: &[(Run, Standing)]) -> Cell {
     Cell { labels: labels.to_vec(), planned: own.len(), finished: samples.len(), values }
 }
 
-fn sample<'a>(run: &Run, standing: &'a Standing, runs: &'a [(Run, Standing)]) -> Option<Sample<'a>> {
+fn sample<'a>(run: &Run, standing: &'a Standing, fixed: &Fixed<'a>) -> Option<Sample<'a>> {
     let outcome = standing.outcome.as_ref()?;
-    let apart_from_algorithm = |config: &Config| {
-        let mut settings = deciding(config);
-        settings.retain(|key, _| !key.starts_with("algorithm."));
-        settings
-    };
-    let settings = apart_from_algorithm(&run.config);
-    let is_partner = |(other, _): &&(Run, Standing)| {
-        other.config.algorithm.name == "static" && apart_from_algorithm(&other.config) == settings
-    };
-    let fixed = runs.iter().find(is_partner).and_then(|(_, standing)| standing.outcome.as_ref());
+    let fixed = fixed.get(&apart_from_algorithm(&run.config)).copied().flatten();
     Some(Sample { outcome, fixed })
 }
 
