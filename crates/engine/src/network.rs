@@ -9,8 +9,8 @@ use crate::state::{Parameters, State};
 use crate::steps::Step;
 use crate::{EngineError, Sgd};
 use bidst_kernels::{
-    InstructionSet, LANES, Lane, Plane, Storage, Workers, images_from_tile, softmax_cross_entropy, tile_from_images,
-    tiles,
+    ConvShape, InstructionSet, LANES, Lane, Plane, Storage, Workers, images_from_tile, softmax_cross_entropy,
+    tile_from_images, tiles,
 };
 use bidst_model::{Graph, Op};
 use std::time::{Duration, Instant};
@@ -85,6 +85,10 @@ impl Memory {
     }
 }
 
+fn least_common_multiple(a: usize, b: usize) -> usize {
+    (a..).step_by(a).find(|multiple| multiple.is_multiple_of(b)).unwrap_or(a)
+}
+
 /// A network that trains on its non-zeros.
 pub struct Network {
     steps: Vec<Step>,
@@ -119,12 +123,13 @@ impl Network {
         let workers = Workers::new(threads).map_err(|reason| EngineError::Threads { threads, reason })?;
         let parameters = parameters(graph, patterns)?;
         let mut plan = Plan::new(graph, options.activations);
-        let live = tiles(options.batch_size);
-        let unit = |step: &StepPlan| if let StepPlan::Conv(conv) = step { conv.shape.tiles_per_unit(live) } else { 1 };
-        let unit = plan.steps.iter().map(unit).max().unwrap_or(1);
+        let convolution = |step: &StepPlan| if let StepPlan::Conv(conv) = step { Some(conv.shape) } else { None };
+        let shapes: Vec<ConvShape> = plan.steps.iter().filter_map(convolution).collect();
+        let tiles = ConvShape::padded_tiles(&shapes, tiles(options.batch_size));
+        let unit = shapes.iter().map(|shape| shape.tiles_per_unit(tiles)).fold(1, least_common_multiple);
         let clock = Clock::new(&plan);
-        let state = State::new(&mut plan, set, live.next_multiple_of(unit), parameters);
-        let steps = plan.steps.into_iter().enumerate().map(|(at, step)| Step::new(step, at, live, &state)).collect();
+        let state = State::new(&mut plan, set, tiles, parameters);
+        let steps = plan.steps.into_iter().enumerate().map(|(at, step)| Step::new(step, at, tiles, &state)).collect();
         let input = state.values[0].plan.plane;
         let (output, classes, batch_size) = (plan.output, graph.classes(), options.batch_size);
         Ok(Network {

@@ -116,7 +116,7 @@ impl State {
         }
     }
 
-    /// Prepares for a batch of `images` images, in units of at most `unit` tiles.
+    /// Prepares for a batch of `images` images, in a multiple of `unit` tiles.
     pub fn begin(&mut self, images: usize, unit: usize, training: bool) {
         self.training = training;
         self.images = images;

@@ -42,6 +42,9 @@ const BLOCK_LANES: usize = 32 * 1024 / size_of::<Lane>();
 /// Entries that a list must have on average to pay for picking up its register tile where the block before left it.
 const BLOCK_ENTRIES: usize = 8;
 
+/// What an entry of a list costs in each register tile beside its multiply-adds of vectors, in those.
+const ENTRY_WORK: usize = 2;
+
 /// Geometry of a convolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConvShape {
@@ -70,13 +73,26 @@ impl ConvShape {
         self.output.channels * self.group_inputs() * self.kernel[0] * self.kernel[1]
     }
 
-    /// Tiles of sixteen images that work side by side so that narrow planes still fill a register tile.
+    /// Tiles of sixteen images that work side by side so that narrow planes still fill a register tile, as far as `tiles`
+    /// is a multiple of them.
     pub fn tiles_per_unit(&self, tiles: usize) -> usize {
-        let mut unit = 1;
-        while unit * 2 <= tiles.next_power_of_two() && unit * 2 * self.output.width <= TILE {
-            unit *= 2;
-        }
-        unit
+        let most = (TILE / self.output.width).max(1);
+        (1..=most).rev().find(|&unit| tiles.is_multiple_of(unit)).unwrap_or(1)
+    }
+
+    /// How many tiles `live` ones are best padded to where `shapes` follow each other: empty tiles may cost less than narrow planes
+    /// that do not fill their register tiles.
+    pub fn padded_tiles(shapes: &[ConvShape], live: usize) -> usize {
+        let work = |&tiles: &usize| shapes.iter().map(|shape| shape.work(tiles)).sum::<usize>();
+        (live..=live.next_multiple_of(TILE)).min_by_key(work).unwrap_or(live)
+    }
+
+    /// About what a pass over `tiles` tiles takes with every weight, in multiply-adds of a vector.
+    fn work(&self, tiles: usize) -> usize {
+        let unit = self.tiles_per_unit(tiles);
+        let row = unit * self.output.width;
+        let entries = self.weight_len() * self.output.height * (tiles / unit);
+        entries * (row + row.div_ceil(TILE) * ENTRY_WORK)
     }
 
     /// Does the forward pass touch every element of the input, so that it can store them on the way?
@@ -214,6 +230,30 @@ mod tests {
             assert_eq!(tiles.iter().map(|t| t.1).sum::<usize>(), total);
             assert!(tiles.iter().all(|&(_, len)| len <= 8 && len + 1 >= tiles[0].1));
             assert!(tiles.windows(2).all(|w| w[0].0 + w[0].1 == w[1].0));
+        }
+    }
+
+    #[test]
+    fn a_unit_fills_a_register_tile_as_far_as_the_tiles_are_a_multiple_of_it() {
+        let plane = |width| Plane { channels: 4, height: 1, width };
+        let shape = |width| ConvShape {
+            input: plane(width),
+            output: plane(width),
+            kernel: [1, 1],
+            stride: [1, 1],
+            padding: [0, 0],
+            groups: 1,
+        };
+        for (width, tiles, unit) in [(1, 8, 8), (1, 9, 3), (1, 10, 5), (2, 8, 4), (3, 8, 2), (4, 7, 1), (32, 8, 1)] {
+            assert_eq!(shape(width).tiles_per_unit(tiles), unit, "{tiles} tiles of width {width}");
+        }
+        // Sixteen weights: ten tiles in two units of five, nine in three units of three.
+        assert_eq!(shape(1).work(10), 16 * 2 * (5 + ENTRY_WORK));
+        assert_eq!(shape(1).work(9), 16 * 3 * (3 + ENTRY_WORK));
+        assert_eq!(shape(32).work(1), 16 * (32 + 4 * ENTRY_WORK));
+        for (width, live, padded) in [(1, 5, 5), (1, 9, 10), (1, 13, 14), (2, 9, 9), (4, 9, 10), (16, 9, 9), (1, 8, 8)]
+        {
+            assert_eq!(ConvShape::padded_tiles(&[shape(width)], live), padded, "{live} tiles of width {width}");
         }
     }
 

@@ -49,7 +49,7 @@ impl Convolution {
         let (shape, images) = std::iter::repeat_with(|| draw(numbers))
             .find_map(|drawn| drawn.filter(|(shape, images)| cost(shape, *images) <= BUDGET))
             .expect("the cases are endless");
-        let unit = if numbers.one_in(4) { numbers.between(1, 3) } else { shape.tiles_per_unit(tiles(images)) };
+        let unit = if numbers.one_in(4) { numbers.between(1, 8) } else { shape.tiles_per_unit(tiles(images)) };
         let grid = numbers.one_in(4);
         let weights = Weights::draw(numbers, &shape, grid);
         let storage = draw_storage(numbers);
