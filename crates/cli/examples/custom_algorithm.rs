@@ -32,7 +32,7 @@ impl Algorithm for Greedy {
 
     fn update(&mut self, _step: u64, layers: &[LayerView<'_>]) -> Vec<Change> {
         let decide = |layer: &LayerView<'_>| {
-            let Probe::Dense { gradients } = layer.probe else { return Change::default() };
+            let Probe::Dense { gradients, .. } = layer.probe else { return Change::default() };
             let inactive = gradients.len() - layer.active.len();
             let count = ((SHARE * layer.active.len() as f64) as usize).min(inactive);
             Change {

@@ -86,10 +86,10 @@ fn step(
 fn views<'a>(network: &'a Network, asked: &'a [Option<Vec<u32>>]) -> Vec<LayerView<'a>> {
     let view = |(layer, asked): (usize, &'a Option<Vec<u32>>)| {
         let tensor = &network.weights()[layer + 1];
-        let gradients = tensor.probe_gradients();
+        let (gradients, share) = (tensor.probe_gradients(), tensor.probed_share());
         let probe = match asked {
-            Some(index) => Probe::Candidates { index, gradients },
-            None if gradients.len() == tensor.len() => Probe::Dense { gradients },
+            Some(index) => Probe::Candidates { index, gradients, share },
+            None if gradients.len() == tensor.len() => Probe::Dense { gradients, share },
             None => Probe::None,
         };
         LayerView {

@@ -33,6 +33,7 @@ pub struct SparseTensor {
     momentum: Vec<f32>,
     pub(crate) probe: Probe,
     pub(crate) probe_share: f32,
+    pub(crate) probed_share: f32,
     pub(crate) probe_gradients: Vec<f32>,
     /// Counts changes of the pattern, so that plans know when they are stale.
     pub(crate) version: u64,
@@ -60,6 +61,7 @@ impl SparseTensor {
             index,
             probe: Probe::None,
             probe_share: 1.0,
+            probed_share: 1.0,
             probe_gradients: Vec::new(),
             version: 0,
         })
@@ -152,6 +154,11 @@ impl SparseTensor {
     /// Gradients that the probe asked for: per candidate, or per position of the dense tensor; empty without a probe.
     pub fn probe_gradients(&self) -> &[f32] {
         &self.probe_gradients
+    }
+
+    /// Share of the last batch's images that they are of: what was asked for, rounded up to whole units.
+    pub fn probed_share(&self) -> f32 {
+        self.probed_share
     }
 
     /// Everything the optimiser moves: values, gradients, momentum.

@@ -138,6 +138,7 @@ fn a_probe_on_a_share_of_the_batch_is_scaled_to_the_whole() {
         let gradients = [1.0, 0.25].map(|share| {
             network.set_probe(0, ProbeRequest::Candidates(&inactive), share).unwrap();
             network.forward_backward(&pixels, &labels, 0.0).unwrap();
+            assert_eq!(network.weights()[0].probed_share(), share);
             network.weights()[0].probe_gradients().to_vec()
         });
         let scale = gradients[0].iter().fold(0.0, |a: f32, b| a.max(b.abs()));

@@ -74,12 +74,26 @@ pub enum Probe<'a> {
         index: &'a [u32],
         /// Gradients aligned with `index`: means over the probed share of the batch.
         gradients: &'a [f32],
+        /// That share: what [`Algorithm::probe_share`] asked for, in whole parts of the batch.
+        share: f32,
     },
     /// At all positions, active ones included.
     Dense {
-        /// One gradient per position of the layer.
+        /// One gradient per position of the layer: means over the probed share of the batch.
         gradients: &'a [f32],
+        /// That share, as for candidates.
+        share: f32,
     },
+}
+
+impl Probe<'_> {
+    /// The share of the batch that its gradients are of; 1 without any.
+    pub fn share(&self) -> f32 {
+        match *self {
+            Probe::None => 1.0,
+            Probe::Candidates { share, .. } | Probe::Dense { share, .. } => share,
+        }
+    }
 }
 
 /// What a decision keeps constant.
@@ -148,7 +162,8 @@ pub trait Algorithm: Send {
         Needs::Active
     }
 
-    /// Share of the batch, in (0, 1], on which probes are computed.
+    /// Share of the batch, in (0, 1], on which probes are computed; the engine takes whole parts of the batch, the next
+    /// larger share of a layer that it can.
     fn probe_share(&self) -> f32 {
         1.0
     }

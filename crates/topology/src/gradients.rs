@@ -35,7 +35,7 @@ impl DenseGradients {
             return;
         }
         for (sum, view) in self.sums.iter_mut().zip(views) {
-            if let Probe::Dense { gradients } = view.probe {
+            if let Probe::Dense { gradients, .. } = view.probe {
                 sum.resize(gradients.len(), 0.0);
                 sum.iter_mut().zip(gradients).for_each(|(sum, g)| *sum += g);
             }
@@ -48,7 +48,7 @@ impl DenseGradients {
         let window = self.window;
         let of = |(sum, view): (&mut Vec<f32>, &LayerView<'a>)| match view.probe {
             _ if window > 1 => Cow::Owned(std::mem::take(sum)),
-            Probe::Dense { gradients } => Cow::Borrowed(gradients),
+            Probe::Dense { gradients, .. } => Cow::Borrowed(gradients),
             _ => Cow::Borrowed(&[][..]),
         };
         self.sums.iter_mut().zip(views).map(of).collect()

@@ -89,7 +89,7 @@ fn bidst_swaps_what_curvature_and_gradients_of_two_steps_say() {
     let steps =
         [([1.0, -1.0, 2.0], [1.0, 3.0, -1.0, 1.0, 2.0, 2.0]), ([-1.0, 1.0, 0.0], [-1.0, 1.0, 1.0, 1.0, 0.0, 2.0])];
     for (step, (gradients, dense)) in [1, 2].into_iter().zip(&steps) {
-        bidst.observe(step, &[LayerView { gradients, probe: Probe::Dense { gradients: dense }, ..view }]);
+        bidst.observe(step, &[LayerView { gradients, probe: Probe::Dense { gradients: dense, share: 1.0 }, ..view }]);
     }
     // Mean squares at the active positions 2 and 2/3, mean gradients 0, 0 and 1: variance 2·(4/3 − 1/3) = 2, h = 2·2 = 4.
     // To keep, (h/2 + λ)·θ² = 2.5·θ²: 2.5, 0.4, 0.1. The candidates 1, 3 and 5 have ḡ = 2, 1, 2; less the noise

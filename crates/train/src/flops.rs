@@ -59,10 +59,11 @@ impl Cost {
         self.forward(network.weights().iter().map(SparseTensor::nnz))
     }
 
-    /// A training step on `images` images whose backward pass has just been done, probes on a share of the images.
-    pub fn step(&self, network: &Network, images: usize, probe_share: f32) -> Flops {
-        let probed_images = (f64::from(probe_share) * images as f64).round() as u64;
-        let probes = probed_images * self.forward(network.weights().iter().map(probed_zeros));
+    /// A training step on `images` images whose backward pass has just been done, probes on the images that they looked at.
+    pub fn step(&self, network: &Network, images: usize) -> Flops {
+        let probed_images = |tensor: &SparseTensor| (f64::from(tensor.probed_share()) * images as f64).round() as u64;
+        let probed = |tensor: &SparseTensor| probed_images(tensor) * probed_zeros(tensor) as u64;
+        let probes = network.weights().iter().zip(&self.per_weight).map(|(tensor, cost)| probed(tensor) * cost).sum();
         Flops { training: 3 * images as u64 * self.inference(network) + probes, probes }
     }
 }
@@ -77,6 +78,7 @@ mod tests {
     use super::*;
     use crate::config::Sparsity;
     use crate::sparsity::Allocation;
+    use bidst_engine::{Options, ProbeRequest, Storage};
     use bidst_model::{Graph, Shape, zoo};
     use bidst_topology::Distribution;
 
@@ -102,6 +104,22 @@ mod tests {
         for (level, expected) in [(0.9, 0.106), (0.95, 0.057), (0.98, 0.027)] {
             assert!((share(&graph, level) - expected).abs() < 0.0005, "{level}: {}", share(&graph, level));
         }
+    }
+
+    #[test]
+    fn probes_count_for_the_images_that_they_looked_at_which_are_more_than_was_asked_for() {
+        let graph = cifar("resnet20", 0.25);
+        let weights = graph.weights();
+        let pattern = |weight: &WeightSpec| Some((0..weight.len() as u32).step_by(2).collect());
+        let patterns: Vec<_> = weights.iter().map(pattern).collect();
+        let options = Options { batch_size: 64, threads: 1, activations: Storage::F32, instruction_set: None };
+        let mut network = Network::new(&graph, &patterns, options).unwrap();
+        network.set_probe(1, ProbeRequest::Candidates(&[1, 3, 5]), 0.3).unwrap();
+        network.forward_backward(&[0.5; 64 * 3 * 32 * 32], &[1; 64], 0.0).unwrap();
+        // Three tenths of four tiles of sixteen images are two tiles.
+        let probes = 32 * 3 * 2 * 32 * 32;
+        let training = 3 * 64 * Cost::new(&weights).inference(&network) + probes;
+        assert_eq!(Cost::new(&weights).step(&network, 64), Flops { training, probes });
     }
 
     #[test]

@@ -51,7 +51,7 @@ impl Probes {
     pub fn views<'a>(&'a self, network: &'a Network, sparse: &[usize]) -> Vec<LayerView<'a>> {
         let view = |(asked, &weight): (&'a Asked, &usize)| {
             let tensor = &network.weights()[weight];
-            let gradients = tensor.probe_gradients();
+            let (gradients, share) = (tensor.probe_gradients(), tensor.probed_share());
             LayerView {
                 active: tensor.index(),
                 weights: tensor.values(),
@@ -59,8 +59,8 @@ impl Probes {
                 momentum: tensor.momentum(),
                 probe: match asked {
                     Asked::Nothing => Probe::None,
-                    Asked::Candidates(index) => Probe::Candidates { index, gradients },
-                    Asked::Everything => Probe::Dense { gradients },
+                    Asked::Candidates(index) => Probe::Candidates { index, gradients, share },
+                    Asked::Everything => Probe::Dense { gradients, share },
                 },
             }
         };

@@ -211,7 +211,7 @@ impl Trainer {
         let output = self.network.forward_backward(&batch.images, &batch.labels, smoothing)?;
         let moves = self.judge(&output, &sgd)?;
 
-        let flops = self.cost.step(&self.network, output.count, self.algorithm.probe_share());
+        let flops = self.cost.step(&self.network, output.count);
         let Bytes { parameter_bytes, held_bytes } = Bytes::of(&self.network, self.algorithm.as_ref());
         let observing = Instant::now();
         self.algorithm.observe(step, &self.probes.views(&self.network, &self.sparse));

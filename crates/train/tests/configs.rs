@@ -85,7 +85,7 @@ fn every_study_spans_valid_runs_that_differ_in_their_grid_only() {
         ("study-ablation", 51, 3),
         ("study-confirm", 9, 1),
         ("study-demo", 4, 2),
-        ("study-grid", 17, 3),
+        ("study-grid", 19, 3),
         ("study-tune", 14, 1),
     ];
     let names: Vec<_> = studies.iter().map(|path| path.file_stem().unwrap().to_str().unwrap()).collect();
@@ -99,6 +99,9 @@ fn every_study_spans_valid_runs_that_differ_in_their_grid_only() {
         for run in comparison.runs() {
             let mut config = Config { algorithm: first.algorithm.clone(), ..run.config.clone() };
             (config.run.seed, config.sparsity.level) = (first.run.seed, first.sparsity.level);
+            if run.name.contains(&format!("-{}_", config.train.epochs)) {
+                config.train.epochs = first.train.epochs;
+            }
             if run.name.starts_with("erk-") {
                 assert_eq!(config.sparsity.distribution, Distribution::Erk, "{}", run.name);
                 config.sparsity.distribution = first.sparsity.distribution;

@@ -86,14 +86,14 @@ fn rigl_pays_for_a_dense_gradient_at_its_decisions_only() {
 }
 
 #[test]
-fn bidst_pays_for_its_candidates_on_its_share_of_the_batch_within_its_window() {
+fn bidst_pays_for_its_candidates_on_the_images_it_looked_at_within_its_window() {
     let settings = ["update_interval=5", "window=2", "candidate_ratio=1.0", "probe_share=0.5", "stop=1.0"];
     let settings = settings.map(|setting| format!("algorithm.{setting}"));
     let (counts, last, steps) = train("bidst", &settings.each_ref().map(String::as_str));
     let in_window = |step: u64| [4, 5, 9, 10].contains(&step);
     for step in &steps {
-        // As many candidates as non-zeros (κ = 1), on half of the images; 11 images make 5.5, which is rounded up.
-        let probed = if in_window(step.step) { (step.images as u64).div_ceil(2) } else { 0 };
+        // As many candidates as non-zeros (κ = 1). Sixteen images are one part of a batch: half of it is all of it.
+        let probed = if in_window(step.step) { step.images as u64 } else { 0 };
         assert_eq!(step.flops.probes, probed * counts.nonzeros, "step {}", step.step);
     }
     assert_eq!(last.run.flops.probes, steps.iter().map(|step| step.flops.probes).sum::<u64>());

@@ -308,6 +308,7 @@ impl Conv {
             }
         }
         weight.gradients_mut().1.iter_mut().for_each(|gradient| *gradient /= share);
+        weight.probed_share = share;
     }
 
     /// Σ of the output's gradient per channel; 0 where batch norm follows, which takes any constant away.

@@ -58,8 +58,8 @@ impl Decision {
             Needs::Active | Needs::Dense => None,
         };
         let probe = match (&candidates, algorithm.needs(*step, 0)) {
-            (Some(index), _) => Probe::Candidates { index, gradients: &everywhere[..index.len()] },
-            (None, Needs::Dense) => Probe::Dense { gradients: everywhere },
+            (Some(index), _) => Probe::Candidates { index, gradients: &everywhere[..index.len()], share: 1.0 },
+            (None, Needs::Dense) => Probe::Dense { gradients: everywhere, share: 1.0 },
             (None, _) => Probe::None,
         };
         let views = [LayerView { active: mask.active(), weights, gradients, momentum: gradients, probe }];

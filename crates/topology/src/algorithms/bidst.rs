@@ -261,7 +261,7 @@ impl Algorithm for Bidst {
         }
         for (layer, view) in views.iter().enumerate() {
             match view.probe {
-                Probe::Dense { gradients } if self.params.score == Score::Literal => {
+                Probe::Dense { gradients, .. } if self.params.score == Score::Literal => {
                     self.literal_step(layer, view, gradients);
                 }
                 _ if scoring => self.layers[layer].watch(view, !self.params.average),

@@ -198,7 +198,7 @@ impl Chase {
         let open: Vec<Vec<u32>> =
             self.layers.iter().zip(taken).map(|(layer, taken)| complement(layer.spec.len(), &taken)).collect();
         let gains = |(view, open): (&LayerView<'_>, &Vec<u32>)| match view.probe {
-            Probe::Dense { gradients } => select::magnitudes(&select::pick(gradients, open)),
+            Probe::Dense { gradients, .. } => select::magnitudes(&select::pick(gradients, open)),
             _ => vec![0.0; open.len()],
         };
         let gains: Vec<Vec<f32>> = views.iter().zip(&open).map(gains).collect();
@@ -293,8 +293,8 @@ mod tests {
         let (a, b) = ([0, 1, 3, 4, 7], [0, 1, 2]);
         let gradients = ([0.0, 0.0, 0.8, 0.0, 0.0, 9.0, 9.0, 0.0], [0.0, 0.0, 0.0, 0.1]);
         let views = [
-            LayerView { probe: Probe::Dense { gradients: &gradients.0 }, ..view(&a, &[0.9, 0.8, 0.7, 0.3, -0.1]) },
-            LayerView { probe: Probe::Dense { gradients: &gradients.1 }, ..view(&b, &[0.5, -0.1, 0.6]) },
+            LayerView { probe: Probe::Dense { gradients: &gradients.0, share: 1.0 }, ..view(&a, &[0.9, 0.8, 0.7, 0.3, -0.1]) },
+            LayerView { probe: Probe::Dense { gradients: &gradients.1, share: 1.0 }, ..view(&b, &[0.5, -0.1, 0.6]) },
         ];
         let changes = chase.update(10, &views);
         assert_eq!((&changes[0].dropped[..], &changes[0].grown[..]), (&[4, 7][..], &[2][..]));
@@ -310,8 +310,8 @@ mod tests {
         let gradients = ([0.1; 4], [0.1; 12]);
         // The classifier's weights are the smallest, as its first ones are.
         let views = [
-            LayerView { probe: Probe::Dense { gradients: &gradients.0 }, ..view(&[0, 2], &[0.9, 0.8]) },
-            LayerView { probe: Probe::Dense { gradients: &gradients.1 }, ..view(&[0, 1, 3, 5, 7, 10], &[0.01; 6]) },
+            LayerView { probe: Probe::Dense { gradients: &gradients.0, share: 1.0 }, ..view(&[0, 2], &[0.9, 0.8]) },
+            LayerView { probe: Probe::Dense { gradients: &gradients.1, share: 1.0 }, ..view(&[0, 1, 3, 5, 7, 10], &[0.01; 6]) },
         ];
         chase.update(70, &views);
         let state = chase.save();

@@ -96,7 +96,7 @@ impl Granet {
 
     /// After `pruned` has gone from a layer: a share α of the rest is exchanged for where gradients are largest.
     fn regenerate(&self, step: u64, view: &LayerView<'_>, pruned: &[u32]) -> Change {
-        let Probe::Dense { gradients } = view.probe else {
+        let Probe::Dense { gradients, .. } = view.probe else {
             return Change { dropped: pruned.to_vec(), ..Change::default() };
         };
         let left = difference(view.active, pruned);
@@ -169,8 +169,8 @@ mod tests {
         // Pruning is over, with six non-zeros left. Not quite half of each layer is regenerated: one of three.
         let gradients = ([0.0; 8], [0.1, 0.0, 0.2, 0.9]);
         let views = [
-            LayerView { probe: Probe::Dense { gradients: &gradients.0 }, ..view(&[1, 3, 5], &[0.5, 0.6, 0.9]) },
-            LayerView { probe: Probe::Dense { gradients: &gradients.1 }, ..view(&[0, 1, 2], &[0.3, 0.1, 0.7]) },
+            LayerView { probe: Probe::Dense { gradients: &gradients.0, share: 1.0 }, ..view(&[1, 3, 5], &[0.5, 0.6, 0.9]) },
+            LayerView { probe: Probe::Dense { gradients: &gradients.1, share: 1.0 }, ..view(&[0, 1, 2], &[0.3, 0.1, 0.7]) },
         ];
         let change = granet.update(20, &views).remove(1);
         assert_eq!((&change.dropped[..], &change.grown[..]), (&[1][..], &[3][..]));
@@ -187,8 +187,8 @@ mod tests {
         assert_eq!([10, 20, 90].map(|step| granet.budget(step)), [4, 3, 3].map(Budget::Scheduled));
         let gradients = ([0.1, 9.0, 0.2, 5.0, 0.3, 9.0, 0.0, 0.4], [0.1, 0.2, 0.3, 0.4]);
         let views = [
-            LayerView { probe: Probe::Dense { gradients: &gradients.0 }, ..view(&[1, 3, 5, 7], &[0.5, 0.1, 0.9, 0.2]) },
-            LayerView { probe: Probe::Dense { gradients: &gradients.1 }, ..view(&[0, 1, 2], &[0.3, 0.6, 0.7]) },
+            LayerView { probe: Probe::Dense { gradients: &gradients.0, share: 1.0 }, ..view(&[1, 3, 5, 7], &[0.5, 0.1, 0.9, 0.2]) },
+            LayerView { probe: Probe::Dense { gradients: &gradients.1, share: 1.0 }, ..view(&[0, 1, 2], &[0.3, 0.6, 0.7]) },
         ];
         // Pruned: 0.1 and 0.2 of a, 0.3 of b. Half of the rest: 0.5 goes from a and comes back, its gradient being largest;
         // 0.6 goes from b, and position 3 comes.

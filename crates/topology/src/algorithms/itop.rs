@@ -100,7 +100,7 @@ mod tests {
             weights: &[0.1, -0.5, 0.2, 0.9],
             gradients: &[0.0, 5.0, 0.0, 5.0],
             momentum: &[0.0; 4],
-            probe: Probe::Dense { gradients: &gradients },
+            probe: Probe::Dense { gradients: &gradients, share: 1.0 },
         };
         itop.update(step, &[view]).remove(0)
     }

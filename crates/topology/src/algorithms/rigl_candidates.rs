@@ -110,7 +110,7 @@ mod tests {
         assert_eq!(index.len(), 4);
         // Means over the two steps: 0, 1, -2 and 1 at the candidates. α is 0.497 at step 25, so that one of four goes.
         for (step, gradients) in [(24, [5.0, 1.0, -3.0, 2.0]), (25, [-5.0, 1.0, -1.0, 0.0])] {
-            let probe = Probe::Candidates { index: &index, gradients: &gradients };
+            let probe = Probe::Candidates { index: &index, gradients: &gradients, share: 1.0 };
             algorithm.observe(step, &[LayerView { probe, ..layer }]);
         }
         let change = algorithm.update(25, &[layer]).remove(0);

@@ -100,7 +100,7 @@ impl Algorithm for Snfs {
 
     fn observe(&mut self, _step: u64, views: &[LayerView<'_>]) {
         for (momentum, view) in self.momentum.iter_mut().zip(views) {
-            if let Probe::Dense { gradients } = view.probe {
+            if let Probe::Dense { gradients, .. } = view.probe {
                 momentum.resize(gradients.len(), 0.0);
                 momentum.iter_mut().zip(gradients).for_each(|(m, g)| *m = self.decay * *m + g);
             }
@@ -182,7 +182,7 @@ mod tests {
         let mut snfs = build(params, &context(&layers, 1000)).unwrap();
         let layer = view(&[0, 1, 2, 3], &[0.9, -0.1, 0.2, 0.8]);
         let seen = |rows: &'static [[f32; 8]; 2]| {
-            rows.each_ref().map(|gradients| LayerView { probe: Probe::Dense { gradients }, ..layer })
+            rows.each_ref().map(|gradients| LayerView { probe: Probe::Dense { gradients, share: 1.0 }, ..layer })
         };
         snfs.observe(0, &seen(&FIRST));
         snfs.observe(1, &seen(&SECOND));
@@ -201,7 +201,7 @@ mod tests {
         let mut snfs = build(Params::default(), &context(&layers, 1000)).unwrap();
         assert_eq!((snfs.needs(0, 0), snfs.next_decision(0), snfs.next_decision(976)), (Needs::Dense, Some(25), None));
         assert_eq!(snfs.needs(976, 0), Needs::Active);
-        let view = LayerView { probe: Probe::Dense { gradients: &[1.0; 4] }, ..view(&[0, 1], &[1.0, 1.0]) };
+        let view = LayerView { probe: Probe::Dense { gradients: &[1.0; 4], share: 1.0 }, ..view(&[0, 1], &[1.0, 1.0]) };
         snfs.observe(0, &[view]);
         assert_eq!(snfs.save().f32s["momentum.0"], [1.0; 4]);
         snfs.update(975, &[view]);

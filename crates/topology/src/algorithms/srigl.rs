@@ -245,7 +245,7 @@ mod tests {
         let params = Params { drop_fraction: 1.0 / 3.0, drop_schedule: DropSchedule::Constant, ..Params::default() };
         let mut srigl = build(params, &crate::testing::context(&layers, 1000)).unwrap();
         let gradients = [0.0, 0.0, 0.5, 9.0, 8.0, 0.0, 1.0, 2.0, 0.5, 0.0, 2.0, 0.0];
-        let probe = crate::Probe::Dense { gradients: &gradients };
+        let probe = crate::Probe::Dense { gradients: &gradients, share: 1.0 };
         let seen = LayerView { probe, ..view(&ACTIVE, &[0.9, 0.8, 0.7, 0.6, 0.1, 0.2]) };
         let neurons = |change: &Change| {
             let mut rows: Vec<u32> = change.applied_to(&ACTIVE).iter().map(|position| position / 4).collect();

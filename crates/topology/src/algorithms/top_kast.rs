@@ -257,7 +257,7 @@ mod tests {
         // At a density of a third, decay is 0.03: v = −5 + 0.03·0.4 at position 4, so θ = 0.4 + 0.1·4.988 = 0.8988.
         top_kast.begin(0, 0.1);
         let active = view(&[0, 3], &[0.9, -0.8]);
-        let probe = Probe::Candidates { index: &[2, 4], gradients: &[0.0, -5.0] };
+        let probe = Probe::Candidates { index: &[2, 4], gradients: &[0.0, -5.0], share: 1.0 };
         top_kast.observe(0, &[LayerView { probe, ..active }]);
         let change = top_kast.update(1, &[LayerView { momentum: &[0.7, 0.6], ..active }]).remove(0);
         assert_eq!((&change.dropped[..], &change.grown[..]), (&[3][..], &[4][..]));

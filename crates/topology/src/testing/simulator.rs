@@ -334,8 +334,8 @@ fn views<'a>(
         momentum: &layers[i].momentum,
         probe: match &probes[i] {
             Owned::Nothing => Probe::None,
-            Owned::Candidates(index) => Probe::Candidates { index, gradients: &probed[i] },
-            Owned::Dense => Probe::Dense { gradients: &probed[i] },
+            Owned::Candidates(index) => Probe::Candidates { index, gradients: &probed[i], share: 1.0 },
+            Owned::Dense => Probe::Dense { gradients: &probed[i], share: 1.0 },
         },
     };
     (0..layers.len()).map(view).collect()

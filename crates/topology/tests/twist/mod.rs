@@ -129,7 +129,7 @@ pub struct Seen {
 
 impl Seen {
     pub fn of(view: &LayerView<'_>) -> Self {
-        let dense = if let Probe::Dense { gradients } = view.probe { gradients.to_vec() } else { Vec::new() };
+        let dense = if let Probe::Dense { gradients, .. } = view.probe { gradients.to_vec() } else { Vec::new() };
         Self {
             active: view.active.to_vec(),
             weights: view.weights.to_vec(),
@@ -145,7 +145,11 @@ impl Seen {
             weights: &self.weights,
             gradients: &self.gradients,
             momentum: &self.momentum,
-            probe: if self.dense.is_empty() { Probe::None } else { Probe::Dense { gradients: &self.dense } },
+            probe: if self.dense.is_empty() {
+                Probe::None
+            } else {
+                Probe::Dense { gradients: &self.dense, share: 1.0 }
+            },
         }
     }
 }

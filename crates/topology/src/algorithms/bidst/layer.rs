@@ -80,7 +80,7 @@ impl Layer {
         match view.probe {
             Probe::None => self.window.add(view.gradients, &[], squares),
             Probe::Candidates { gradients, .. } => self.window.add(view.gradients, gradients, squares),
-            Probe::Dense { gradients } => {
+            Probe::Dense { gradients, .. } => {
                 self.window.add(view.gradients, &select::pick(gradients, &self.candidates), squares);
             }
         }

@@ -22,7 +22,7 @@ pub struct Params {
     /// Whether active weights are taken to be where the lower level leaves them, g = −λθ, instead of by their measured
     /// gradients, whose noise drowns the direct term θ·g (`curvature` only). Default true there.
     pub stationary: Option<bool>,
-    /// Whether the noise of the averaged gradient, h/(batch size · `probe_share` · window), is taken off its square before a
+    /// Whether the noise of the averaged gradient, h/(probed images · window), is taken off its square before a
     /// candidate is compared, so that no signal counts as no evidence (`curvature` with averaging only). Default true there.
     pub debias: Option<bool>,
     /// Steps before a decision in which candidates are probed and the curvature is measured. Default min(update interval,

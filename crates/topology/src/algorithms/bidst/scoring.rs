@@ -76,7 +76,7 @@ impl Bidst {
         let grown = trials::grown_up(view, &state.on_trial, self.params.trial_growth).zip(window.active.evidence(samples));
         let mut keep: Vec<f32> =
             grown.map(|(theta, gradient)| (beta * self.rule.keep(theta, gradient, h)) as f32).collect();
-        let seen = self.batch_size as f64 * f64::from(self.params.probe_share) * samples as f64;
+        let seen = self.batch_size as f64 * f64::from(view.probe.share()) * samples as f64;
         let noise = if self.debias { h / seen } else { 0.0 };
         let candidates = state.candidates.iter().zip(window.candidates.evidence(samples));
         let grow = candidates.map(|(&position, gradient)| {
@@ -100,29 +100,30 @@ mod tests {
     #[test]
     fn a_candidate_that_saw_only_noise_is_no_evidence_once_the_noise_is_taken_off() {
         // Minibatch gradients ±1 at the active positions: variance 2 over two steps, so the mean of two has 1.
-        let grown = |options: &str, gradient: f32| {
-            let mut bidst = built(&format!("candidate_ratio = 0.05\nwindow = 2\n{options}"), 5e-4).unwrap();
+        let grown = |debias: bool, share: f32, gradient: f32| {
+            let options = format!("candidate_ratio = 0.05\nwindow = 2\ndebias = {debias}");
+            let mut bidst = built(&options, 5e-4).unwrap();
             let active: Vec<u32> = (0..20).collect();
-            let view = |gradients: &'static [f32]| LayerView {
-                active: &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19],
-                weights: &[0.0; 20],
-                gradients,
-                momentum: &[0.0; 20],
-                probe: Probe::None,
+            let candidate = [gradient];
+            let zeros = [0.0; 20];
+            let view = LayerView {
+                active: &active,
+                weights: &zeros,
+                gradients: &zeros,
+                momentum: &zeros,
+                probe: Probe::Candidates { index: &[], gradients: &candidate, share },
             };
             bidst.draw(0, 0, &active);
-            let candidate = [gradient];
             for gradients in [&[1.0; 20], &[-1.0; 20]] {
-                let probe = Probe::Candidates { index: &[], gradients: &candidate };
-                bidst.layers[0].watch(&LayerView { probe, ..view(gradients) }, false);
+                bidst.layers[0].watch(&LayerView { gradients, ..view }, false);
             }
-            bidst.scores(0, &view(&[0.0; 20])).grow[0]
+            bidst.scores(0, &view).grow[0]
         };
-        assert!(grown("debias = false", 0.9) > 0.0);
-        assert!(grown("", 0.9) < 0.0);
-        assert!(grown("", 1.1) > 0.0);
+        assert!(grown(false, 1.0, 0.9) > 0.0);
+        assert!(grown(true, 1.0, 0.9) < 0.0);
+        assert!(grown(true, 1.0, 1.1) > 0.0);
         // On half of the batch there is twice the variance.
-        assert!(grown("probe_share = 0.5", 1.3) < 0.0);
-        assert!(grown("probe_share = 0.5", 1.5) > 0.0);
+        assert!(grown(true, 0.5, 1.3) < 0.0);
+        assert!(grown(true, 0.5, 1.5) > 0.0);
     }
 }
