@@ -80,6 +80,31 @@ fn the_later_layer_wins_and_show_says_which_it_was() {
     assert!(!lines.iter().any(|line| line.starts_with("stop")), "{lines:#?}");
 }
 
+/// Those without a default were missing, such as `update_interval`.
+#[test]
+fn options_that_take_their_values_from_the_run_are_shown_too() {
+    for entry in algorithms::list() {
+        let page = succeed(&root(), &["algorithms", entry.name]);
+        let list: Value = serde_json::from_str(&succeed(&root(), &["algorithms", entry.name, "--json"])).unwrap();
+        let shown = squeezed(&succeed(&root(), &["config", "show", "--algorithm", entry.name]));
+        let mut places = Vec::new();
+        for option in options(entry) {
+            let parameters = list[0]["parameters"].as_object().unwrap();
+            assert_eq!(parameters[&option.name], serde_json::to_value(&option.default).unwrap(), "{page}");
+            let (line, start) = match &option.default {
+                Some(default) => (format!("{} = {default}", option.name), format!("{} = ", option.name)),
+                None => (format!("# {} = (from the run)", option.name), format!("# {} = # from the run", option.name)),
+            };
+            places.push(page.lines().position(|found| found == line).unwrap_or_else(|| panic!("no `{line}`: {page}")));
+            assert!(shown.iter().any(|found| found.starts_with(&start)), "no `{start}` in {shown:#?}");
+        }
+        assert!(places.is_sorted(), "not in alphabetical order: {page}");
+    }
+    let lines = squeezed(&succeed(&root(), &["config", "show", "--set", "algorithm.update_interval=7"]));
+    assert!(lines.contains(&"update_interval = 7 # --set algorithm.update_interval=7".to_owned()), "{lines:#?}");
+    assert!(!lines.iter().any(|line| line.starts_with("# update_interval")), "{lines:#?}");
+}
+
 #[test]
 fn what_show_prints_is_the_same_configuration() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,7 +1,8 @@
 //! `bidst algorithms`
 
 use bidst_topology::algorithms::{self, Entry};
-use serde_json::json;
+use bidst_train::config::{AlgorithmOption, options};
+use serde_json::{Map, Value, json};
 
 use crate::exit::UsageError;
 use crate::text::{line, table};
@@ -29,10 +30,10 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         let object = |entry: &&Entry| {
             json!({
                 "name": entry.name, "summary": entry.summary, "paper": entry.paper, "source": entry.source,
-                "parameters": (entry.defaults)(),
+                "parameters": parameters(entry),
             })
         };
-        return Ok(line(serde_json::Value::Array(entries.iter().map(object).collect()))?);
+        return Ok(line(Value::Array(entries.iter().map(object).collect()))?);
     }
     if args.name.is_some() {
         return Ok(entries.into_iter().try_for_each(|entry| line(page(entry)))?);
@@ -49,12 +50,26 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 
 fn page(entry: &Entry) -> String {
     let mut page = format!("{}: {}\npaper   {}\nsource  {}", entry.name, entry.summary, entry.paper, entry.source);
-    let parameters = (entry.defaults)();
-    if !parameters.is_empty() {
+    let options = options(entry);
+    if !options.is_empty() {
         page.push_str(
             "\n\n[algorithm]           # its parameters and their defaults, set with --set algorithm.KEY=VALUE\n",
         );
-        page.push_str(&format!("name = \"{}\"\n{parameters}", entry.name));
+        page.push_str(&format!("name = \"{}\"\n", entry.name));
+        page.extend(options.iter().map(setting));
     }
     page.trim_end().to_owned()
+}
+
+/// An option as a line of a configuration; those without a default stand in comments.
+fn setting(option: &AlgorithmOption) -> String {
+    match &option.default {
+        Some(default) => format!("{} = {default}\n", option.name),
+        None => format!("# {} = (from the run)\n", option.name),
+    }
+}
+
+/// All options with their defaults; null is one that takes its value from the run.
+fn parameters(entry: &Entry) -> Map<String, Value> {
+    options(entry).into_iter().map(|option| (option.name, json!(option.default))).collect()
 }

@@ -1,9 +1,12 @@
 //! The effective configuration with where each value came from.
 
+use std::collections::BTreeMap;
+
 use bidst_topology::algorithms;
 use toml::{Table, Value};
 
 use super::Config;
+use super::options::options;
 use super::problem::{Origins, join, origin};
 use super::sections::SECTIONS;
 
@@ -21,7 +24,7 @@ pub struct Effective {
 
 impl Effective {
     /// The configuration as TOML, each value with a comment that says where it came from. Keys without a value stand in
-    /// comments.
+    /// comments, as do options of the algorithm that take theirs from the run.
     pub fn to_annotated_toml(&self) -> String {
         let values = Table::try_from(&self.config).expect("a configuration has only string keys");
         let mut text = String::new();
@@ -36,11 +39,20 @@ impl Effective {
                 }
             }
             let is_key = |name: &str| section.keys.iter().any(|key| key.parts().1 == name);
+            let mut others = if section.name == "algorithm" { self.left_to_the_run() } else { BTreeMap::new() };
             for (name, value) in table.iter().filter(|(name, _)| !is_key(name)) {
-                text.push_str(&self.line(section.name, name, value));
+                others.insert(name.clone(), self.line(section.name, name, value));
             }
+            text.extend(others.into_values());
         }
         text
+    }
+
+    /// Lines for the options of the algorithm that have no default.
+    fn left_to_the_run(&self) -> BTreeMap<String, String> {
+        let options = algorithms::find(&self.config.algorithm.name).map(options).unwrap_or_default();
+        let left = options.into_iter().filter(|option| option.default.is_none());
+        left.map(|option| (option.name.clone(), commented(&format!("# {} =", option.name), "from the run"))).collect()
     }
 
     fn line(&self, section: &str, name: &str, value: &Value) -> String {
