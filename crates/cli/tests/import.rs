@@ -82,6 +82,21 @@ fn images_are_normalised_as_the_model_says() {
     assert!(own != logits("other", &["--mean", "0.9", "--std", "0.05"]));
 }
 
+/// It was written over.
+#[test]
+fn an_import_does_not_overwrite_its_source() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = perceptron(|name| name);
+    fs::write(folder.path().join("state"), &source).unwrap();
+    let how = ["import", "state", "--model", "mlp", "--width", "0.01", "--mean", "0.5", "--std", "0.25", "--out"];
+    for out in ["state", "./state"] {
+        let (code, message) = run(folder.path(), &[&how[..], &[out]].concat());
+        assert_eq!(code, 2, "{message}");
+        assert!(message.contains("--out") && message.contains("is the file that is imported"), "{message}");
+    }
+    assert!(fs::read(folder.path().join("state")).unwrap() == source);
+}
+
 #[test]
 fn what_is_not_known_is_asked_for() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,7 +1,6 @@
 //! `bidst export`
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use bidst_train::TrainError;
 use bidst_train::export::{Format, Layout, ModelFile};
@@ -60,7 +59,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         LayoutName::Sparse => (Layout::Sparse, "sparse"),
     };
     let out = args.out.clone().unwrap_or_else(|| file.with_extension(format!("{word}.{ending}")));
-    if is_same_file(&out, &file) {
+    if super::is_same_file(&out, &file) {
         return Err(UsageError(format!("--out {}: is the model itself", out.display())).into());
     }
     let model = ModelFile::read(&file)?;
@@ -68,8 +67,4 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         model.export(format, layout).map_err(|reason| TrainError::ModelFile { path: out.clone(), reason })?;
     write_atomically(&out, &exported)?;
     Ok(line(format!("{} ({})", out.display(), bytes(exported.len())))?)
-}
-
-fn is_same_file(a: &Path, b: &Path) -> bool {
-    fs::canonicalize(a).is_ok_and(|a| fs::canonicalize(b).is_ok_and(|b| a == b))
 }

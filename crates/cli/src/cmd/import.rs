@@ -51,6 +51,11 @@ fn names() -> String {
 /// # Errors
 /// See the exit codes.
 pub fn run(args: &Args) -> anyhow::Result<()> {
+    if super::is_same_file(&args.out, &args.file) {
+        return Err(
+            UsageError(format!("--out {}: is the file that is imported; give another", args.out.display())).into()
+        );
+    }
     let file = StateFile::read(&args.file)?;
     let about = about(args, &file)?;
     let graph = about.graph().map_err(usage)?;

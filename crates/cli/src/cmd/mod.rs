@@ -15,6 +15,7 @@ pub mod report;
 pub mod settings;
 pub mod train;
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use bidst_train::run_dir::RunDir;
@@ -32,4 +33,9 @@ fn model_file(path: &Path) -> Result<PathBuf, UsageError> {
             Err(UsageError(format!("{}: holds no model.safetensors ({advice})", path.display())))
         }
     }
+}
+
+/// Whether both paths lead to one file that is there.
+fn is_same_file(a: &Path, b: &Path) -> bool {
+    fs::canonicalize(a).is_ok_and(|a| fs::canonicalize(b).is_ok_and(|b| a == b))
 }
