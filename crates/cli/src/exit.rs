@@ -7,8 +7,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Mutex;
 
+use bidst_data::DataError;
 use bidst_engine::EngineError;
 use bidst_train::TrainError;
+use bidst_train::error::ModelFileError;
 
 use crate::VERSION;
 
@@ -124,6 +126,8 @@ fn code(error: &anyhow::Error) -> u8 {
         Some(E::Config(_) | E::Model { .. } | E::Distribution(_) | E::CannotResume { .. } | E::RunChanged { .. }) => 2,
         Some(E::Memory { .. }) => 2,
         Some(E::Engine(EngineError::UnknownLayer { .. })) => 2,
+        Some(E::Data(error)) if is_asked_for_wrongly(error) => 2,
+        Some(E::ModelFile { reason: ModelFileError::Absent | ModelFileError::Folder, .. }) => 2,
         Some(E::Diverged { .. } | E::Spiked { .. }) => 3,
         Some(E::Data(_) | E::ModelFile { .. } | E::Checkpoint { .. } | E::State { .. } | E::Kernels { .. }) => 4,
         Some(E::NoneIsWhole { .. }) => 4,
@@ -131,9 +135,30 @@ fn code(error: &anyhow::Error) -> u8 {
     }
 }
 
+/// Whether a flag or a key asks for data that cannot be, whatever is in the files.
+fn is_asked_for_wrongly(error: &DataError) -> bool {
+    use DataError as E;
+    matches!(error, E::UnknownDataset { .. } | E::Sizes { .. } | E::EmptyBatch | E::CropTooLarge { .. })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn data_that_a_flag_asks_for_wrongly_are_no_damaged_files() {
+        let unknown = DataError::UnknownDataset { name: "fooo".to_owned(), nearest: None, known: "cifar10".to_owned() };
+        let sizes = DataError::Sizes { size: 40, resize: 36, limit: 2048 };
+        let crop = DataError::CropTooLarge { padding: 30, height: 28, width: 28 };
+        for error in [unknown, sizes, crop, DataError::EmptyBatch] {
+            assert_eq!(code(&TrainError::from(error).into()), 2);
+        }
+        let empty = DataError::Empty { path: "train.bin".into() };
+        let absent = DataError::NotADirectory { dataset: "cifar10", path: "nowhere".into() };
+        for error in [empty, absent] {
+            assert_eq!(code(&TrainError::from(error).into()), 4);
+        }
+    }
 
     #[test]
     fn a_panic_becomes_exit_code_1() {

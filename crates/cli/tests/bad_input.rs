@@ -85,11 +85,27 @@ fn missing_data_is_a_data_error() {
     assert_fails(&["train", "--dataset", "cifar10", "--data-dir", "."], 4, &["data_batch_1.bin"]);
 }
 
+/// These were data errors.
+#[test]
+fn data_that_cannot_be_asked_for_are_usage_errors() {
+    let crop = ["train", "--set", "data.augment=[\"crop:30\"]", "--progress", "none"];
+    assert_fails(&crop, 2, &["crop padding of 30", "28x28"]);
+    let folder = tempfile::tempdir().unwrap();
+    for class in ["train/cat", "val/cat"] {
+        fs::create_dir_all(folder.path().join(class)).unwrap();
+        fs::write(folder.path().join(class).join("tom.png"), "no picture").unwrap();
+    }
+    let (code, message) = run_in(folder.path(), &["data", "check", ".", "--size", "40", "--resize", "36"]);
+    assert_eq!(code, 2, "{message}");
+    assert!(message.contains("40x40") && message.contains("36"), "{message}");
+}
+
 #[test]
 fn missing_configurations_and_runs_are_usage_errors() {
     assert_fails(&["train", "nowhere.toml"], 2, &["nowhere.toml"]);
     assert_fails(&["train", "--resume", "nowhere"], 2, &["nowhere", "not a run folder"]);
     assert_fails(&["eval", "nowhere"], 2, &["nowhere", "no such run folder or model file"]);
+    assert_fails(&["train", "--kernels", "."], 2, &["engine.kernels", "is a folder"]);
     assert_fails(&["inspect", "."], 2, &["model.safetensors"]);
 }
 

@@ -108,9 +108,11 @@ fn what_is_not_known_is_asked_for() {
         (&["import", "state", "--model", "mlp", "--mean", "0,0", "--std", "1", "--out", "m"], 2, &["mean", "channel"]),
         (&["import", "state", "--model", "mlp", "--mean", "nan", "--std", "1", "--out", "m"], 2, &["mean", "finite"]),
         (&["import", "state", "--model", "mlp", "--mean", "0", "--std", "inf", "--out", "m"], 2, &["std", "finite"]),
-        (&["import", "nowhere", "--model", "mlp", "--out", "m"], 1, &["nowhere"]),
+        (&["import", "nowhere", "--model", "mlp", "--out", "m"], 2, &["nowhere", "no such file"]),
+        (&["import", ".", "--model", "mlp", "--out", "m"], 2, &["is a folder"]),
         (&["import", "state", "--model", "mlp", "--dataset", "fashion-mini", "--out", "m"], 4, &["fc3.bias", "[10]"]),
-        (&["train", "--init", "nowhere", "--progress", "none"], 1, &["nowhere"]),
+        (&["train", "--init", "nowhere", "--progress", "none"], 2, &["nowhere", "no such file"]),
+        (&["train", "--init", ".", "--progress", "none"], 2, &["is a folder"]),
         (&["train", "--init", "state", "--progress", "none"], 4, &["small-cnn", "conv1.weight", "fc2.weight"]),
     ] {
         let (found, message) = run(folder.path(), arguments);

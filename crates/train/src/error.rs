@@ -273,7 +273,13 @@ pub enum TrainError {
 /// What is wrong with a model file. Every variant means that nothing of the file was used.
 #[derive(Debug, thiserror::Error)]
 pub enum ModelFileError {
-    /// A folder, pipe or device.
+    /// There is nothing of this name.
+    #[error("there is no such file; give the path of a model file or of a safetensors state")]
+    Absent,
+    /// A folder.
+    #[error("is a folder; give the path of a file, in a run folder that of model.safetensors")]
+    Folder,
+    /// A pipe or device.
     #[error("not a regular file")]
     NotAFile,
     /// More bytes than any model this program writes.

@@ -92,12 +92,15 @@ impl KernelSetting {
 }
 
 fn read(path: &Path) -> Result<Vec<Choice>, TrainError> {
+    let refuse = |message| ConfigError::of_key("engine.kernels", message).into();
     let text = fs::read_to_string(path).map_err(|error| match error.kind() {
         ErrorKind::NotFound => {
             let (word, names) = (path.display().to_string(), KernelSetting::names());
             let near = hint(&word, names.iter().copied());
-            let message = format!("there is no file `{word}`{near} (by name there is: {})", names.join(", "));
-            ConfigError::of_key("engine.kernels", message).into()
+            refuse(format!("there is no file `{word}`{near} (by name there is: {})", names.join(", ")))
+        }
+        _ if path.is_dir() => {
+            refuse(format!("`{}` is a folder; give a file such as the kernels.json of a run", path.display()))
         }
         _ => TrainError::io("read", path)(error),
     })?;

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::ErrorKind;
 use std::path::Path;
 
 use bidst_model::{Graph, Shape, zoo};
@@ -95,7 +96,13 @@ impl About {
 pub(crate) fn read_limited(path: &Path) -> Result<Vec<u8>, TrainError> {
     let wrong = |reason| Err(TrainError::ModelFile { path: path.to_owned(), reason });
     // Looked at before it is opened: opening a pipe would wait for a writer.
-    let metadata = fs::metadata(path).map_err(TrainError::io("read", path))?;
+    let metadata = match fs::metadata(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return wrong(ModelFileError::Absent),
+        found => found.map_err(TrainError::io("read", path))?,
+    };
+    if metadata.is_dir() {
+        return wrong(ModelFileError::Folder);
+    }
     if !metadata.is_file() {
         return wrong(ModelFileError::NotAFile);
     }
