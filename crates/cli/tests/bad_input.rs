@@ -106,7 +106,19 @@ fn missing_configurations_and_runs_are_usage_errors() {
     assert_fails(&["train", "--resume", "nowhere"], 2, &["nowhere", "not a run folder"]);
     assert_fails(&["eval", "nowhere"], 2, &["nowhere", "no such run folder or model file"]);
     assert_fails(&["train", "--kernels", "."], 2, &["engine.kernels", "is a folder"]);
-    assert_fails(&["inspect", "."], 2, &["model.safetensors"]);
+}
+
+/// They were called unfinished runs.
+#[test]
+fn folders_of_something_else_are_no_run_folders() {
+    for verb in [&["inspect", "."][..], &["eval", "."], &["export", ".", "--format", "npz"]] {
+        assert_fails(verb, 2, &["is not a run folder", "config.toml", "model.safetensors"]);
+    }
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("config.toml"), "").unwrap();
+    let (code, message) = run_in(folder.path(), &["inspect", "."]);
+    assert_eq!(code, 2, "{message}");
+    assert!(message.contains("the run is not finished") && message.contains("--resume"), "{message}");
 }
 
 #[test]

@@ -46,6 +46,24 @@ fn a_state_without_any_metadata_comes_in_with_what_the_flags_say() {
     assert_eq!((&about["classes"], &about["mean"][0], &about["input"][1]), (&7.into(), &0.5.into(), &28.into()));
 }
 
+/// It said that there is no data set `none`.
+#[test]
+fn a_model_that_names_no_data_set_is_evaluated_on_the_one_of_the_flag() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("state"), perceptron(|name| name)).unwrap();
+    let how = ["import", "state", "--model", "mlp", "--width", "0.01", "--mean", "0.5", "--std", "0.25", "--out", "m"];
+    assert_eq!(run(folder.path(), &how), (0, String::new()));
+    for (arguments, parts) in [
+        (&["eval", "m"][..], &["m: does not say which data set", "--dataset NAME"][..]),
+        (&["eval", "m", "--dataset", "fooo"], &["no data set `fooo`"]),
+        (&["eval", "m", "--dataset", "fashion-mini"], &["does not fit the images of `fashion-mini`"]),
+    ] {
+        let (code, message) = run(folder.path(), arguments);
+        assert_eq!(code, 2, "{message}");
+        assert!(parts.iter().all(|part| message.contains(part)), "{message}");
+    }
+}
+
 /// Seven classes were taken for two.
 #[test]
 fn the_classes_of_a_state_from_data_parallel_training_are_seen_in_it() {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bidst_engine::Options;
 use bidst_train::config::Builder;
 use bidst_train::evaluate::{ClassCount, Evaluation, Examination, Latency, examine, latency};
-use bidst_train::export::{ModelFile, Weight, npy};
+use bidst_train::export::{About, ModelFile, NO_DATA, Weight, npy};
 use bidst_train::files::write_atomically;
 use bidst_train::{Config, TrainError, setup};
 use serde_json::{Value, json};
@@ -58,7 +58,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let file = super::model_file(&args.run)?;
     let model = ModelFile::read(&file)?;
     let mut config = run_config(args)?.unwrap_or_default();
-    config.data.name.clone_from(args.dataset.as_ref().unwrap_or(&model.about.data));
+    config.data.name = dataset(args, &model.about)?;
     config.run.threads = args.threads as usize;
     if args.data_dir.is_some() {
         config.data.dir.clone_from(&args.data_dir);
@@ -85,6 +85,18 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         report.latency.push(latency(&mut model.network(options(batch_size))?, &loader, LATENCY_BUDGET)?);
     }
     Ok(line(if args.json { report.json().to_string() } else { report.text() })?)
+}
+
+/// The data set that the flag names, else the one that the model was trained on.
+fn dataset(args: &Args, about: &About) -> Result<String, UsageError> {
+    match &args.dataset {
+        Some(name) => Ok(name.clone()),
+        None if about.data != NO_DATA => Ok(about.data.clone()),
+        None => {
+            let advice = "does not say which data set it is for: add --dataset NAME";
+            Err(UsageError(format!("{}: {advice}", args.run.display())))
+        }
+    }
 }
 
 /// Bytes of the file, and of the weights and vectors alone: as they are, and if every weight existed.

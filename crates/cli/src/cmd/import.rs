@@ -6,7 +6,7 @@ use bidst_data::Dataset;
 use bidst_model::zoo;
 use bidst_train::TrainError;
 use bidst_train::error::ModelFileError;
-use bidst_train::export::{About, VERSION};
+use bidst_train::export::{About, NO_DATA, VERSION};
 use bidst_train::import::StateFile;
 
 use crate::exit::UsageError;
@@ -105,7 +105,7 @@ fn blank(model: &str) -> About {
         width: 1.0,
         classes: 2,
         input: entry.map_or([1; 3], |entry| [entry.input.channels, entry.input.height, entry.input.width]),
-        data: "none".to_owned(),
+        data: NO_DATA.to_owned(),
         mean: Vec::new(),
         std: Vec::new(),
         sparse: Default::default(),

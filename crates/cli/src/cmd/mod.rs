@@ -25,14 +25,16 @@ use crate::exit::UsageError;
 /// The model file that `path`, a run folder or such a file itself, stands for.
 fn model_file(path: &Path) -> Result<PathBuf, UsageError> {
     let file = if path.is_dir() { RunDir::model_path(path) } else { path.to_owned() };
-    match (path.exists(), file.is_file()) {
-        (_, true) => Ok(file),
-        (false, _) => Err(UsageError(format!("{}: no such run folder or model file", path.display()))),
-        (true, false) => {
-            let advice = "the run is not finished; `bidst train --resume` continues it";
-            Err(UsageError(format!("{}: holds no model.safetensors ({advice})", path.display())))
-        }
+    if file.is_file() {
+        return Ok(file);
     }
+    let reason = match (path.is_dir(), path.join("config.toml").is_file()) {
+        (true, true) => "holds no model.safetensors (the run is not finished; `bidst train --resume` continues it)",
+        (true, false) => "is not a run folder: it holds neither config.toml nor model.safetensors",
+        (false, _) if path.exists() => "is neither a run folder nor a regular file",
+        (false, _) => "no such run folder or model file",
+    };
+    Err(UsageError(format!("{}: {reason}", path.display())))
 }
 
 /// Whether both paths lead to one file that is there.

@@ -59,6 +59,8 @@ pub(crate) use read::read_limited;
 
 /// Version of the format.
 pub const VERSION: u32 = 1;
+/// What stands in place of the data set's name in a model that does not know it.
+pub const NO_DATA: &str = "none";
 
 /// What the metadata say about a model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -73,7 +75,7 @@ pub struct About {
     pub classes: usize,
     /// Channels, height and width of an image.
     pub input: [usize; 3],
-    /// Name of the data set that it was trained on.
+    /// Name of the data set that it was trained on, or [`NO_DATA`].
     pub data: String,
     /// Mean of the pixels / 255 per channel.
     pub mean: Vec<f32>,
