@@ -113,6 +113,17 @@ fn tables_for_people_fit_a_hundred_columns() {
     }
 }
 
+/// A division by zero, and a terabyte of memory.
+#[test]
+fn strides_beyond_the_image_are_refused() {
+    for stride in ["5", "100000", "4294967296"] {
+        assert_refused(
+            &["conv", "--shape", &format!("8x8x3x3@4/{stride}")],
+            &format!("a stride of {stride} is larger"),
+        );
+    }
+}
+
 #[test]
 fn bad_flags_are_usage_errors() {
     assert_refused(&["lairs"], "layers");

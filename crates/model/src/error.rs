@@ -95,6 +95,22 @@ pub enum ModelError {
         /// Shape that it slides over.
         input: Shape,
     },
+    /// A step between windows is larger than the padded input.
+    #[error(
+        "node `{node}`: a stride of {}x{} is larger than the {input} input padded by {}x{}, where only one window fits; \
+         use a smaller stride",
+        stride[0], stride[1], padding[0], padding[1]
+    )]
+    StrideTooLarge {
+        /// The node.
+        node: String,
+        /// Step between windows, down and across.
+        stride: [usize; 2],
+        /// Padding per side.
+        padding: [usize; 2],
+        /// Shape that the windows slide over.
+        input: Shape,
+    },
     /// A pool's window could lie in the padding altogether.
     #[error(
         "node `{node}`: padding {}x{} is not smaller than the {}x{} pooling window, so a window could hold padding only",

@@ -4,6 +4,10 @@ use std::fmt;
 
 use crate::{ModelError, Op};
 
+/// A stride up to this may be larger than the padded input: ResNet's 1x1 shortcuts have 2 on planes of one pixel too, to
+/// which small images shrink.
+const USUAL_STRIDE: usize = 4;
+
 /// Shape of the activations of one image, `channels x height x width`, row-major.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Shape {
@@ -124,6 +128,9 @@ fn windows(
         let Some(room) = padded.checked_sub(kernel[axis]) else {
             return Err(ModelError::WindowTooLarge { node: node.into(), kernel, padding, input });
         };
+        if stride[axis] > padded.max(USUAL_STRIDE) {
+            return Err(ModelError::StrideTooLarge { node: node.into(), stride, padding, input });
+        }
         count[axis] = (room / stride[axis]).saturating_add(1);
     }
     Ok(count)

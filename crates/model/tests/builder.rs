@@ -123,6 +123,26 @@ fn windows_must_fit_the_padded_input() {
     assert!(single(conv(1, [3, 8], [1, 1], [0, 1], 1)).is_ok());
 }
 
+/// The kernels make room for a stride, and divided by 0 where that overflowed.
+#[test]
+fn strides_far_beyond_the_padded_input_are_refused() {
+    for stride in [[12, 1], [1, 10], [1 << 32, 1 << 32], [usize::MAX, 1]] {
+        let error = single(conv(1, [3, 3], stride, [1, 1], 1)).unwrap_err();
+        assert!(matches!(error, ModelError::StrideTooLarge { input: IMAGE, .. }), "{error}");
+        let pool = Op::MaxPool { kernel: [3, 3], stride, padding: [1, 1] };
+        assert!(matches!(single(pool).unwrap_err(), ModelError::StrideTooLarge { .. }));
+    }
+    assert_eq!(shape_of(conv(6, [3, 3], [11, 9], [1, 1], 1)), Shape::new(6, 1, 1));
+}
+
+/// As the shortcuts of a ResNet do on small images.
+#[test]
+fn a_plane_of_one_pixel_may_be_halved() {
+    let mut net = GraphBuilder::new("net", Shape::new(4, 1, 1));
+    net.conv("shortcut", net.input(), ConvOptions::new(6, 1).stride(2));
+    assert_eq!(net.finish().unwrap().node(NodeId(1)).shape, Shape::flat(6));
+}
+
 #[test]
 fn a_pool_window_may_not_lie_in_the_padding() {
     for padding in [[2, 0], [0, 2], [usize::MAX, 0]] {

@@ -57,6 +57,9 @@ impl FromStr for Shape {
             (&[outputs, inputs, height, width], image) => {
                 let (side, stride) = image.split_once('/').unwrap_or((image, "1"));
                 let (side, stride) = (number(side)?, number(stride)?);
+                if stride > side {
+                    return Err(format!("a stride of {stride} is larger than the side of the image, {side}"));
+                }
                 LayerShape { outputs, inputs, kernel: Some([height, width]), side, stride, groups: 1 }
             }
             _ => return Err(wrong()),
@@ -141,7 +144,17 @@ mod tests {
         assert_eq!("64x32x3x3@32".parse::<Shape>().unwrap().layer, LayerShape { stride: 1, ..conv });
         let linear = LayerShape { outputs: 10, inputs: 20, kernel: None, side: 1, stride: 1, groups: 1 };
         assert_eq!("10x20".parse::<Shape>().unwrap().layer, linear);
-        for wrong in ["", "64", "64x32x3@8", "64x32x3x3", "64x32x3x3@0", "64x32x3x3@8/", "10x20@4", "1x2x3x4@5/6/7"] {
+        for wrong in [
+            "",
+            "64",
+            "64x32x3@8",
+            "64x32x3x3",
+            "64x32x3x3@0",
+            "64x32x3x3@8/",
+            "10x20@4",
+            "1x2x3x4@5/6/7",
+            "8x8x3x3@4/5",
+        ] {
             assert!(wrong.parse::<Shape>().is_err(), "{wrong}");
         }
     }
