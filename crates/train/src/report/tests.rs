@@ -146,6 +146,21 @@ fn a_spike_of_the_loss_is_told_and_was_taken_for_a_damaged_line() {
     assert_eq!(Records::read(&run).notes, Vec::<String>::new());
 }
 
+/// It said that the loss was no number.
+#[test]
+fn a_run_that_a_spike_ended_gives_its_own_reason() {
+    let output = tempfile::tempdir().unwrap();
+    let run = trained(output.path(), "run", &MOVING);
+    let path = run.join("manifest.json");
+    let mut manifest: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    manifest["status"] = "diverged".into();
+    manifest["reason"] = "stopped at a spike: of 2.5".into();
+    fs::write(&path, manifest.to_string()).unwrap();
+    let page = page::html(&one(&Records::read(&run), None));
+    assert!(page.contains("diverged") && page.contains("stopped at a spike: of 2.5"), "{page}");
+    assert!(!page.contains("no number"), "{page}");
+}
+
 #[test]
 fn names_with_markup_control_bytes_or_great_length_do_no_harm() {
     let output = tempfile::tempdir().unwrap();

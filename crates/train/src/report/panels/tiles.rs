@@ -79,8 +79,8 @@ fn status(run: &Records) -> Option<Tile> {
         Status::Finished => return None,
         Status::Running => ("running", "or killed without a word"),
         Status::Stopped => ("stopped", "it can be resumed"),
-        Status::Diverged => ("diverged", "the loss was no number"),
-        Status::Failed => ("failed", "see below"),
+        Status::Diverged => ("diverged", "see above"),
+        Status::Failed => ("failed", "see above"),
     };
     let epochs = run.config.as_ref().map(|config| format!(" of {}", config.train.epochs)).unwrap_or_default();
     Some(tile(&format!("After {}{epochs} epochs", run.epochs.len()), figure.to_owned(), note.to_owned()))
