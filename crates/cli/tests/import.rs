@@ -143,6 +143,23 @@ fn what_is_not_known_is_asked_for() {
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "something was left behind");
 }
 
+/// They were looked for in the metadata of the file, which has none.
+#[test]
+fn wrong_numbers_of_flags_are_said_of_the_flags() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("state"), perceptron(|name| name)).unwrap();
+    let import = ["import", "state", "--model", "mlp", "--out", "m"];
+    for (flags, part) in [
+        (["--mean", "0.5,0.5", "--std", "0.25", "--width", "1"], "--mean is [0.5, 0.5], but takes one finite number"),
+        (["--mean", "0.5", "--std", "0", "--width", "1"], "--std is [0.0], but takes one positive"),
+        (["--mean", "0.5", "--std", "0.25", "--width", "100"], "--width is 100.0, but takes 0 to 64"),
+    ] {
+        let (code, message) = run(folder.path(), &[&import[..], &flags].concat());
+        assert_eq!(code, 2, "{message}");
+        assert!(message.contains(part) && !message.contains("metadata"), "should say `{part}`: {message}");
+    }
+}
+
 #[test]
 fn wrong_names_are_all_listed_with_the_nearest() {
     let folder = tempfile::tempdir().unwrap();

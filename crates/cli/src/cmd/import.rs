@@ -58,7 +58,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     }
     let file = StateFile::read(&args.file)?;
     let about = about(args, &file)?;
-    let graph = about.graph().map_err(usage)?;
+    let graph = about.graph().map_err(|reason| usage(args, reason))?;
     let model = file.fit(&graph)?.model(about, graph);
     let size = model.write(&args.out)?;
     let totals = model.totals();
@@ -88,7 +88,7 @@ fn about(args: &Args, file: &StateFile) -> anyhow::Result<About> {
         return Err(UsageError(format!("{name}: does not say how images are normalised: {advice}")).into());
     }
     if is_foreign && args.dataset.is_none() {
-        let graph = about.graph().map_err(usage)?;
+        let graph = about.graph().map_err(|reason| usage(args, reason))?;
         let head = &graph.node(graph.output()).name;
         let outputs = ["weight", "bias"].into_iter().find_map(|part| file.outputs(&format!("{head}.{part}")));
         about.classes = outputs.unwrap_or(about.classes);
@@ -112,6 +112,18 @@ fn blank(model: &str) -> About {
     }
 }
 
-fn usage(reason: ModelFileError) -> UsageError {
-    UsageError(reason.to_string())
+/// Why there is no such network. What is wrong with the number of a flag is said of the flag, not of the file.
+fn usage(args: &Args, reason: ModelFileError) -> UsageError {
+    let is_flag = |field| match field {
+        "width" => args.width.is_some(),
+        "mean" => args.mean.is_some(),
+        "std" => args.std.is_some(),
+        _ => false,
+    };
+    UsageError(match reason {
+        ModelFileError::Range { field, value, range } if is_flag(field) => {
+            format!("--{field} is {value}, but takes {range}")
+        }
+        reason => reason.to_string(),
+    })
 }
