@@ -98,7 +98,7 @@ pub fn build(params: Params, context: &Context<'_>) -> Result<Box<dyn Algorithm>
         channels -= layers[output].channels;
     }
     Ok(Box::new(Chase {
-        ramp: require.ramp(0, end, interval)?,
+        ramp: require.ramp(0, ("stop", params.stop), interval, context)?,
         fraction: require.drop_fraction(params.drop_fraction, params.drop_schedule, end)?,
         channel_sparsity: params.channel_sparsity,
         channels,

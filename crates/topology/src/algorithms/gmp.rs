@@ -56,7 +56,7 @@ pub fn build(params: Params, context: &Context<'_>) -> Result<Box<dyn Algorithm>
     let require = Require(CARD.name);
     let begin = require.share("begin", params.begin, context)?;
     let interval = params.update_interval.unwrap_or(context.total_steps.div_ceil(100).clamp(1, 1000));
-    let ramp = require.ramp(begin, require.stop(params.stop, context)?, interval)?;
+    let ramp = require.ramp(begin, ("stop", params.stop), interval, context)?;
     Ok(Box::new(Gmp { ramp, layers: context.layers.to_vec() }))
 }
 

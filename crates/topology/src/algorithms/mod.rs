@@ -272,17 +272,24 @@ impl Require {
         Ok(Schedule { times: Times::every(interval, end), fraction })
     }
 
-    /// The run's decisions on the way down to its sparsity.
-    fn ramp(self, begin: u64, end: u64, interval: u64) -> Result<Ramp, AlgorithmError> {
+    /// The run's decisions on the way down to its sparsity, after step `begin` and before the share of the run that the
+    /// option `last` names.
+    fn ramp(
+        self,
+        begin: u64,
+        last: (&'static str, f64),
+        interval: u64,
+        context: &Context<'_>,
+    ) -> Result<Ramp, AlgorithmError> {
         self.that(interval > 0, "update_interval", interval, "must be at least 1 step")?;
+        let (option, share) = last;
+        let end = self.share(option, share, context)?;
+        // With less time than that, no interval is short enough.
+        self.that(end > begin + 1, option, share, "leaves no step to prune in; prune longer")?;
+        let ramp = Ramp::new(begin, end, interval);
         let rule = "leaves no time to prune between the first decision and the last; make it shorter";
-        let value = || AlgorithmError::Value {
-            algorithm: self.0,
-            option: "update_interval",
-            value: interval.to_string(),
-            rule,
-        };
-        Ramp::new(begin, end, interval).ok_or_else(value)
+        self.that(ramp.is_some(), "update_interval", interval, rule)?;
+        Ok(ramp.expect("checked above"))
     }
 
     fn sample(self, per_class: usize, temperature: f32) -> Result<Sample, AlgorithmError> {
@@ -386,6 +393,27 @@ mod tests {
         for entry in intervals {
             let error = build(entry.name, &options, &context()).err().map(|error| error.to_string());
             assert!(error.as_ref().is_some_and(|error| error.contains("at least 1")), "{}: {error:?}", entry.name);
+        }
+    }
+
+    #[test]
+    fn a_share_of_the_run_that_another_one_hid_is_refused_all_the_same() {
+        for share in ["7.0", "nan"] {
+            assert!(error_of("granet", &format!("prune_stop = {share}")).contains("`prune_stop = "));
+        }
+    }
+
+    #[test]
+    fn an_interval_is_not_blamed_where_no_interval_would_do() {
+        for (name, options, blamed) in [
+            ("gmp", "begin = 0.8", "`stop = 0.75`"),
+            ("granet", "prune_stop = 0.0", "`prune_stop = 0`"),
+            ("granet", "stop = 0.0", "`stop = 0`"),
+            ("chase", "stop = 0.0", "`stop = 0`"),
+            ("gmp", "update_interval = 999", "`update_interval = 999`"),
+        ] {
+            let message = error_of(name, options);
+            assert!(message.contains(blamed), "{name} with {options}: {message}");
         }
     }
 
