@@ -110,6 +110,14 @@ impl Cache {
         self.entries.len().saturating_mul(size_of::<Entry>()).saturating_add(self.list.len())
     }
 
+    /// CRC-32C of the checksums and sizes of its images, in their order.
+    pub(crate) fn digest(&self) -> u32 {
+        self.entries.iter().fold(0, |digest, entry| {
+            let (checksum, [height, width]) = (entry.checksum, [entry.height, entry.width].map(u16::to_le_bytes));
+            crc32c_append(crc32c_append(crc32c_append(digest, &checksum.to_le_bytes()), &height), &width)
+        })
+    }
+
     /// How many images were damaged when it was made, and the first of them.
     pub(crate) fn damage(&self) -> (usize, impl Iterator<Item = String>) {
         (self.damaged, self.list.lines().map(str::to_owned))

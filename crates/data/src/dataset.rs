@@ -52,6 +52,14 @@ impl Pixels {
             Pixels::File(cache) => cache.memory(),
         }
     }
+
+    /// CRC-32C that changes when an image does, or their order.
+    pub fn digest(&self) -> u32 {
+        match self {
+            Pixels::Memory(pixels) => crc32c::crc32c(pixels),
+            Pixels::File(cache) => cache.digest(),
+        }
+    }
 }
 
 /// One image as it is stored: `[channels, height, width]`.

@@ -95,6 +95,22 @@ fn pixels_stay_on_the_disk_and_the_cache_is_used_again() {
     assert_eq!((more.train.len(), more.test), (5, first.test));
 }
 
+/// A resumed run compares it: counts and labels are the same after two files have changed places.
+#[test]
+fn the_digest_of_the_pixels_follows_the_files() {
+    let folder = Folder::pictures();
+    let digest =
+        |folder: &Folder| open_with("image-folder", &small_pictures(folder)).unwrap().splits.train.images.digest();
+    let first = digest(&folder);
+    assert_eq!(digest(&folder), first);
+    let folder = folder.with("train/bee/4.png", &png(20, 20, |_, _| [1, 2, 3]));
+    let folder = folder.with("train/bee/5.png", &png(20, 20, |_, _| [3, 2, 1]));
+    let two_more = digest(&folder);
+    let folder = folder.with("train/bee/4.png", &png(20, 20, |_, _| [3, 2, 1]));
+    let folder = folder.with("train/bee/5.png", &png(20, 20, |_, _| [1, 2, 3]));
+    assert!(two_more != first && digest(&folder) != two_more);
+}
+
 #[test]
 fn another_cache_folder_and_other_sizes_are_obeyed() {
     let (folder, elsewhere) = (Folder::pictures(), Folder::empty());

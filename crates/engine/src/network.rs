@@ -3,7 +3,7 @@
 mod kernels;
 
 use crate::clock::{Clock, PartTiming};
-use crate::plan::{Plan, StepPlan};
+use crate::plan::Plan;
 use crate::sparse_tensor::{Probe, ProbeRequest, SparseTensor, Vector};
 use crate::state::{Parameters, State};
 use crate::steps::Step;
@@ -123,8 +123,7 @@ impl Network {
         let workers = Workers::new(threads).map_err(|reason| EngineError::Threads { threads, reason })?;
         let parameters = parameters(graph, patterns)?;
         let mut plan = Plan::new(graph, options.activations);
-        let convolution = |step: &StepPlan| if let StepPlan::Conv(conv) = step { Some(conv.shape) } else { None };
-        let shapes: Vec<ConvShape> = plan.steps.iter().filter_map(convolution).collect();
+        let shapes = plan.convolutions();
         let tiles = ConvShape::padded_tiles(&shapes, tiles(options.batch_size));
         let unit = shapes.iter().map(|shape| shape.tiles_per_unit(tiles)).fold(1, least_common_multiple);
         let clock = Clock::new(&plan);
@@ -144,6 +143,15 @@ impl Network {
             timings: Timings::default(),
             clock,
         })
+    }
+
+    /// Bytes of activations and their gradients that a network with these options would hold. Nothing is allocated.
+    pub fn activation_bytes(graph: &Graph, options: &Options) -> u64 {
+        let plan = Plan::new(graph, options.activations);
+        let tiles = ConvShape::padded_tiles(&plan.convolutions(), tiles(options.batch_size));
+        let tensors = plan.tensors.iter().zip(&plan.storages).map(|(&plane, storage)| storage.lanes(plane));
+        let lanes: usize = tensors.chain(plan.buffers.iter().copied()).sum();
+        (lanes as u64).saturating_mul(tiles as u64).saturating_mul(size_of::<Lane>() as u64)
     }
 
     /// The weight tensors, in the order of [`Graph::weights`].

@@ -183,6 +183,12 @@ impl Plan {
         plan
     }
 
+    /// The convolutions and linear layers.
+    pub fn convolutions(&self) -> Vec<ConvShape> {
+        let shape = |step: &StepPlan| if let StepPlan::Conv(conv) = step { Some(conv.shape) } else { None };
+        self.steps.iter().filter_map(shape).collect()
+    }
+
     fn inputs(&self) -> impl DoubleEndedIterator<Item = (usize, ValueId)> + '_ {
         self.steps.iter().enumerate().filter_map(|(at, step)| match step {
             StepPlan::Conv(conv) => Some((at, conv.input)),

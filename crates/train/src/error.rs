@@ -163,6 +163,18 @@ pub enum TrainError {
         /// What the system said.
         source: io::Error,
     },
+    /// What happens in a run could not be recorded.
+    #[error(
+        "{source}; make room, then `bidst train --resume {}` goes on from the last checkpoint (under `run.on_save_error = \
+         \"warn\"` a run waits for room)",
+        run.display()
+    )]
+    Records {
+        /// The run folder.
+        run: PathBuf,
+        /// What could not be written.
+        source: Box<TrainError>,
+    },
     /// A model file is not what it should be.
     #[error("{}: {reason}", path.display())]
     ModelFile {
@@ -212,12 +224,14 @@ pub enum TrainError {
         holder: String,
     },
     /// The run would need more memory than it may have.
-    #[error("the run needs {} of memory, more than the {} of --max-memory: {split}", size(*wanted), size(*limit))]
+    #[error("the run needs {} of memory, more than the {} of {whose}: {split}", size(*wanted), size(*limit))]
     Memory {
         /// Bytes predicted.
         wanted: u64,
         /// Bytes allowed.
         limit: u64,
+        /// By whom.
+        whose: &'static str,
         /// What they are for.
         split: String,
     },

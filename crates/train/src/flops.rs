@@ -5,7 +5,7 @@
 //! backward pass counts as two forward passes (Evci et al., "Rigging the lottery", ICML 2020, appendix).
 //!
 //! With f_S and f_D for the forward pass of one image through the sparse and the dense network, one image of a training
-//! step costs 3 f_S, plus one forward multiply-add for every zero whose gradient was asked for. All zeros of all layers
+//! step costs 3 f_S, plus one forward multiply-add for every zero whose gradient was computed. All zeros of all layers
 //! make that 2 f_S + f_D: SNFS in every step, RigL at its decisions.
 
 use bidst_engine::{Network, SparseTensor};

@@ -10,6 +10,7 @@
 #[cfg(test)]
 extern crate self as bidst_train;
 
+mod appender;
 pub mod bench;
 pub mod checkpoint;
 pub mod compare;

@@ -8,17 +8,25 @@
 use std::fmt;
 
 use bidst_data::{AHEAD, Dataset};
-use bidst_engine::{Kernel, SparseTensor};
+use bidst_engine::{Kernel, Network, Options, SparseTensor};
+use bidst_model::Graph;
 use bidst_topology::Needs;
 use serde::{Deserialize, Serialize};
 
+use crate::config::Config;
+use crate::error::TrainError;
 use crate::trainer::Trainer;
-use crate::units::size;
+use crate::units::{parse_size, size};
 
 /// The program itself, with its libraries and what the allocator keeps.
 const PROGRAM: u64 = 21 << 19;
 /// Stack of a thread at work, its scratch, and what the allocator keeps for it.
 const THREAD: u64 = 5 << 18;
+/// Bytes of a weight by which a first mask is chosen: its value and position, the tensor once more, and what a selection makes of it.
+const CHOSEN: usize = 8 + 16 + 12;
+/// Bytes of a weight that passes score, beside what the network has of it: the tensor once more, weights, gradients, sums, scores,
+/// and what a selection makes of those.
+const SCORED: usize = 16 + 28;
 /// Decisions that are looked at for what they ask for.
 const HORIZON: u64 = 10_000;
 
@@ -44,6 +52,9 @@ pub struct Prediction {
     /// What a decision sorts, and the tensor that it changes while there are two of it. It never meets a checkpoint.
     #[serde(default)]
     pub decision: u64,
+    /// All that choosing the first mask takes, before the network that is trained is there; 0 where nothing is scored.
+    #[serde(default)]
+    pub scoring: u64,
 }
 
 impl Prediction {
@@ -67,16 +78,18 @@ impl Prediction {
             algorithm: (trainer.algorithm.state_bytes() + history_bytes(trainer)) as u64,
             checkpoint: checkpoint_bytes(trainer) as u64,
             decision: decision_bytes(trainer, &asked) as u64,
+            scoring: trainer.scoring,
         }
     }
 
-    /// All of it that is there at the same time.
+    /// The most that is there at the same time.
     pub fn total(&self) -> u64 {
         let sum: u64 = self.parts().iter().map(|(_, bytes)| bytes).sum();
-        sum - self.checkpoint.min(self.decision)
+        let training = sum - self.scoring - self.checkpoint.min(self.decision);
+        training.max(self.scoring)
     }
 
-    fn parts(&self) -> [(&'static str, u64); 9] {
+    fn parts(&self) -> [(&'static str, u64); 10] {
         let Prediction { program, data, batches, parameters, gradients, activations, .. } = *self;
         [
             ("program", program),
@@ -88,15 +101,86 @@ impl Prediction {
             ("algorithm", self.algorithm),
             ("a checkpoint", self.checkpoint),
             ("or a decision", self.decision),
+            ("before that, to choose the first mask", self.scoring),
         ]
     }
 }
 
 impl fmt::Display for Prediction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let parts = self.parts().map(|(name, bytes)| format!("{name} {}", size(bytes)));
+        let parts = self.parts().into_iter().filter(|(_, bytes)| *bytes > 0);
+        let parts: Vec<String> = parts.map(|(name, bytes)| format!("{name} {}", size(bytes))).collect();
         f.write_str(&parts.join(", "))
     }
+}
+
+/// Refuses what is predicted if it is more than `run.max_memory` allows.
+///
+/// # Errors
+/// [`TrainError::Memory`]
+pub(crate) fn allow(prediction: &Prediction, config: &Config) -> Result<(), TrainError> {
+    let limit = config.run.max_memory.as_deref().and_then(parse_size);
+    within(prediction, limit.map(|bytes| (bytes, "--max-memory")))
+}
+
+/// Refuses a network before it is made, if what it will hold at least is more than `run.max_memory` allows or the machine has:
+/// nobody should wait for memory that cannot be had, or lose other work to it.
+///
+/// # Errors
+/// [`TrainError::Memory`]
+pub(crate) fn allow_network(
+    graph: &Graph,
+    patterns: &[Option<Vec<u32>>],
+    options: &Options,
+    data: [&Dataset; 2],
+    config: &Config,
+) -> Result<(), TrainError> {
+    let weights = graph.weights();
+    let nonzeros =
+        weights.iter().zip(patterns).map(|(weight, pattern)| pattern.as_ref().map_or(weight.len(), Vec::len));
+    let least = Prediction {
+        program: PROGRAM,
+        data: data.into_iter().map(data_bytes).sum(),
+        // Value, gradient, momentum, position.
+        parameters: nonzeros.map(|nnz| 16 * nnz as u64).sum(),
+        activations: Network::activation_bytes(graph, options),
+        ..Prediction::default()
+    };
+    allow(&least, config)?;
+    within(&least, machine_bytes().map(|bytes| (bytes, "this machine")))
+}
+
+fn within(prediction: &Prediction, limit: Option<(u64, &'static str)>) -> Result<(), TrainError> {
+    let wanted = prediction.total();
+    match limit {
+        Some((limit, whose)) if wanted > limit => {
+            Err(TrainError::Memory { wanted, limit, whose, split: prediction.to_string() })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Memory and swap of the machine, where the system tells (Linux).
+fn machine_bytes() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let kilobytes = |name: &str| -> Option<u64> {
+        let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+        line.trim().strip_suffix("kB")?.trim().parse().ok()
+    };
+    Some(1024 * (kilobytes("MemTotal:")? + kilobytes("SwapTotal:").unwrap_or(0)))
+}
+
+/// All that choosing the first mask takes: by the weights alone, and by scores of passes through the network.
+pub(crate) fn scoring_bytes(trainer: &Trainer) -> [u64; 2] {
+    let network = &trainer.network;
+    let memory = network.memory();
+    let data = data_bytes(trainer.train.dataset()) + data_bytes(trainer.test.dataset()) + embedded_bytes(trainer);
+    let rest = PROGRAM + network.threads() as u64 * THREAD + data;
+    let activations = memory.activations_bytes + memory.activation_gradients_bytes;
+    let weights: usize = trainer.sparse.iter().map(|&at| network.weights()[at].nnz()).sum();
+    let sums = size_of::<f32>() * unit_sums(trainer, &vec![Asked::default(); network.weights().len()]);
+    let passes = memory.parameter_bytes() + sums;
+    [CHOSEN * weights, passes + SCORED * weights].map(|bytes| rest + (activations + bytes) as u64)
 }
 
 /// Gradients at zeros of one weight tensor.
@@ -160,7 +244,7 @@ fn embedded_bytes(trainer: &Trainer) -> u64 {
 /// Batches that are ready, and one in use, of both loaders.
 fn batch_bytes(trainer: &Trainer) -> u64 {
     let image = size_of::<f32>() * trainer.train.dataset().image_len();
-    let batch = image * trainer.config.train.batch_size;
+    let batch = image * trainer.network.batch_size();
     let batches =
         |loader: &bidst_data::Loader| (AHEAD * trainer.config.data.workers + 1).min(loader.batches_per_epoch());
     (batch * (batches(&trainer.train) + batches(&trainer.test))) as u64

@@ -140,7 +140,7 @@ pub struct RunTotals {
     pub best_test_accuracy: f64,
     /// Its epoch, the first of equals.
     pub best_epoch: u64,
-    /// Largest `parameter_bytes` of any step.
+    /// Largest `parameter_bytes` of any step, and of the choice of the first mask.
     pub peak_parameter_bytes: usize,
 }
 
@@ -163,7 +163,7 @@ pub struct EpochTiming {
     pub run_test_s: f64,
     /// Observation, decisions and their application since the start of the run.
     pub run_topology_s: f64,
-    /// Largest `held_bytes` of any step since the start of the run.
+    /// Largest `held_bytes` of any step since the start of the run, and of the choice of the first mask.
     pub run_peak_bytes: usize,
     /// Peak resident memory of the process so far, other runs in it included; 0 where the system does not tell.
     pub peak_rss_bytes: u64,

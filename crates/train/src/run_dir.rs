@@ -17,13 +17,14 @@
 //! ```
 #![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::arithmetic_side_effects)]
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{ErrorKind, Write};
+use std::fs::{self, OpenOptions};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use bidst_engine::Choice;
 use serde::{Deserialize, Serialize};
 
+use crate::appender::Appender;
 use crate::checkpoint::Checkpoints;
 use crate::config::Config;
 use crate::error::TrainError;
@@ -73,6 +74,22 @@ pub struct Manifest {
     pub reason: Option<String>,
     /// Steps from which it was resumed, in order.
     pub resumed_at_steps: Vec<u64>,
+    /// What computed the parts before the last one, where that was something else.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub earlier: Vec<Earlier>,
+}
+
+/// What computed a part of a run that others then went on with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Earlier {
+    /// Steps that were done at its end.
+    pub until_step: u64,
+    /// See [`Manifest`].
+    pub version: String,
+    /// See [`Manifest`].
+    pub instruction_set: String,
+    /// See [`Manifest`].
+    pub threads: usize,
 }
 
 impl Manifest {
@@ -89,7 +106,27 @@ impl Manifest {
             status: Status::Running,
             reason: None,
             resumed_at_steps: Vec::new(),
+            earlier: Vec::new(),
         }
+    }
+
+    /// The manifest of a run that goes on at `step` with what `now` was made for, and a note if that changes how numbers round.
+    pub fn resumed(self, now: Manifest, step: u64) -> (Manifest, Option<String>) {
+        let Manifest { version, compiler, target, instruction_set, threads, .. } = now;
+        let mut next = Manifest { ended: None, status: Status::Running, reason: None, ..self.clone() };
+        next.resumed_at_steps.push(step);
+        let was = (&self.version, &self.instruction_set);
+        let note = (was != (&version, &instruction_set)).then(|| {
+            let (before, now) = (format!("{} on {}", was.0, was.1), format!("{version} on {instruction_set}"));
+            format!(
+                "bidst {before} began this run, and {now} goes on with it: from here on numbers may round otherwise"
+            )
+        });
+        if note.is_some() || self.threads != threads {
+            let Manifest { version, instruction_set, threads, .. } = self;
+            next.earlier.push(Earlier { until_step: step, version, instruction_set, threads });
+        }
+        (Manifest { version, compiler, target, instruction_set, threads, ..next }, note)
     }
 }
 
@@ -106,8 +143,8 @@ enum Line<'a> {
 #[derive(Debug)]
 pub struct RunDir {
     path: PathBuf,
-    metrics: File,
-    topology: File,
+    metrics: Appender,
+    topology: Appender,
     _lock: Lock,
 }
 
@@ -182,7 +219,7 @@ impl RunDir {
     /// # Errors
     /// [`TrainError::Io`]
     pub fn step(&mut self, record: &StepRecord) -> Result<(), TrainError> {
-        append(&mut self.metrics, &self.path.join("metrics.jsonl"), &Line::Step(record))
+        append(&mut self.metrics, &Line::Step(record))
     }
 
     /// Appends an epoch to `metrics.jsonl`.
@@ -190,7 +227,7 @@ impl RunDir {
     /// # Errors
     /// [`TrainError::Io`]
     pub fn epoch(&mut self, record: &EpochRecord) -> Result<(), TrainError> {
-        append(&mut self.metrics, &self.path.join("metrics.jsonl"), &Line::Epoch(record))
+        append(&mut self.metrics, &Line::Epoch(record))
     }
 
     /// Appends a spike to `metrics.jsonl`.
@@ -198,18 +235,20 @@ impl RunDir {
     /// # Errors
     /// [`TrainError::Io`]
     pub fn spike(&mut self, record: &SpikeRecord) -> Result<(), TrainError> {
-        append(&mut self.metrics, &self.path.join("metrics.jsonl"), &Line::Spike(record))
+        append(&mut self.metrics, &Line::Spike(record))
     }
 
     /// Flushes the records to the disk, so that those of all steps of a checkpoint that follows are there too.
     ///
     /// # Errors
     /// [`TrainError::Io`]
-    pub fn sync(&self) -> Result<(), TrainError> {
-        for (file, name) in [&self.metrics, &self.topology].into_iter().zip(RECORDS) {
-            file.sync_all().map_err(TrainError::io("flush", &self.path.join(name)))?;
-        }
-        Ok(())
+    pub fn sync(&mut self) -> Result<(), TrainError> {
+        self.metrics.sync().and(self.topology.sync())
+    }
+
+    /// Bytes of records that could not be written yet. They are tried again with the next record.
+    pub fn waiting(&self) -> usize {
+        self.metrics.waiting().saturating_add(self.topology.waiting())
     }
 
     /// Appends a layer's part of a decision to `topology.jsonl`.
@@ -217,7 +256,7 @@ impl RunDir {
     /// # Errors
     /// [`TrainError::Io`]
     pub fn decision(&mut self, record: &DecisionRecord) -> Result<(), TrainError> {
-        append(&mut self.topology, &self.path.join("topology.jsonl"), record)
+        append(&mut self.topology, record)
     }
 
     /// Forgets what was recorded after so many steps and so many epochs were done, and half-written lines, so that a resumed
@@ -287,10 +326,11 @@ const RECORDS: [&str; 2] = ["metrics.jsonl", "topology.jsonl"];
 const RESULTS: [&str; 4] = ["model.safetensors", "result.json", "report.html", "report.png"];
 
 /// Opens the files of [`RECORDS`] for appending.
-fn records(run: &Path) -> Result<[File; 2], TrainError> {
+fn records(run: &Path) -> Result<[Appender; 2], TrainError> {
     let append = |name: &str| {
         let path = run.join(name);
-        OpenOptions::new().create(true).append(true).open(&path).map_err(TrainError::io("open", &path))
+        let file = OpenOptions::new().create(true).append(true).open(&path);
+        file.map_err(TrainError::io("open", &path)).map(|file| Appender::new(path, file))
     };
     let [metrics, topology] = RECORDS;
     Ok([append(metrics)?, append(topology)?])
@@ -320,9 +360,8 @@ fn title(config: &Config) -> String {
     format!("{}_{}{width}_{}_s{percent}_seed{}", data.name, model.name, algorithm.name, run.seed)
 }
 
-fn append(file: &mut File, path: &Path, value: &impl Serialize) -> Result<(), TrainError> {
-    let line = format!("{}\n", json_line(value));
-    file.write_all(line.as_bytes()).map_err(TrainError::io("write", path))
+fn append(file: &mut Appender, value: &impl Serialize) -> Result<(), TrainError> {
+    file.append(format!("{}\n", json_line(value)).as_bytes())
 }
 
 /// Whether a line is whole and records a step before `steps`, or an epoch before `epochs`.
@@ -379,7 +418,7 @@ mod tests {
         let output = tempfile::tempdir().unwrap();
         let mut run = RunDir::create(&config(output.path())).unwrap();
         (0..4).for_each(|n| run.step(&step(n)).unwrap());
-        run.metrics.write_all(b"{\"kind\":\"step\",\"step\":1").unwrap();
+        run.metrics.append(b"{\"kind\":\"step\",\"step\":1").unwrap();
         run.truncate_to(2, 0).unwrap();
         run.step(&step(2)).unwrap();
         let text = fs::read_to_string(run.path().join("metrics.jsonl")).unwrap();

@@ -7,8 +7,6 @@ use bidst_engine::{Network, Vector};
 use bidst_topology::rng::{Purpose, Streams, choose};
 use bidst_topology::{Sample, Scorer, StartError};
 
-use crate::config::Config;
-
 /// Answers from a network with first weights. It leaves other weights behind.
 pub(crate) struct NetworkScorer<'a> {
     network: &'a mut Network,
@@ -17,28 +15,36 @@ pub(crate) struct NetworkScorer<'a> {
     data: &'a Dataset,
     seed: u64,
     batch_size: usize,
-    /// The vectors as initialised; passes in training move running statistics.
-    vectors: Vec<Vector>,
-    /// Images that went forward and backward so far.
-    images: u64,
+    /// The vectors with which training starts; passes in training move running statistics.
+    first: Vec<Vector>,
+    /// The vectors under which batch norm is the identity and biases are 0.
+    neutral: &'a [Vector],
+    /// Images that went through so far, a backward pass counted as two forward passes.
+    passes: u64,
 }
 
 impl<'a> NetworkScorer<'a> {
-    pub fn new(network: &'a mut Network, sparse: &'a [usize], data: &'a Dataset, config: &Config) -> Self {
-        let vectors = network.vectors().to_vec();
-        Self { network, sparse, data, seed: config.run.seed, batch_size: config.train.batch_size, vectors, images: 0 }
+    /// `neutral` are the vectors of a network that was just made.
+    pub fn new(
+        network: &'a mut Network,
+        neutral: &'a [Vector],
+        sparse: &'a [usize],
+        data: &'a Dataset,
+        seed: u64,
+    ) -> Self {
+        let (first, batch_size) = (network.vectors().to_vec(), network.batch_size());
+        Self { network, sparse, data, seed, batch_size, first, neutral, passes: 0 }
     }
 
-    /// Images that went forward and backward so far.
-    pub fn images(&self) -> u64 {
-        self.images
+    /// Images that went through so far, a backward pass counted as two forward passes.
+    pub fn passes(&self) -> u64 {
+        self.passes
     }
 
     fn set(&mut self, weights: &[Vec<f32>]) {
         for (&at, values) in self.sparse.iter().zip(weights) {
             self.network.weights_mut()[at].values_mut().copy_from_slice(values);
         }
-        self.network.vectors_mut().clone_from_slice(&self.vectors);
     }
 
     fn gradients(&self) -> Vec<Vec<f32>> {
@@ -59,6 +65,7 @@ impl<'a> NetworkScorer<'a> {
     /// Sum of the outputs for one image of this value everywhere.
     fn flow(&mut self, value: f32) -> Result<f32, StartError> {
         let image = vec![value; self.data.image_len()];
+        self.passes += 1;
         Ok(self.network.logits(&image, 1).map_err(boxed)?.iter().sum())
     }
 
@@ -95,9 +102,10 @@ impl Scorer for NetworkScorer<'_> {
         let mut sums: Vec<Vec<f32>> = weights.iter().map(|weights| vec![0.0; weights.len()]).collect();
         for batch in &batches {
             self.set(weights);
+            self.network.vectors_mut().clone_from_slice(&self.first);
             let head = |logits: &[f32]| loss_gradient(logits, &batch.labels, sample.temperature, count);
             self.network.backward_from(&batch.images, batch.count, true, head).map_err(boxed)?;
-            self.images += batch.count as u64;
+            self.passes += 3 * batch.count as u64;
             for (sums, gradients) in sums.iter_mut().zip(self.gradients()) {
                 sums.iter_mut().zip(gradients).for_each(|(sum, gradient)| *sum += gradient);
             }
@@ -107,6 +115,7 @@ impl Scorer for NetworkScorer<'_> {
 
     fn flow_gradients(&mut self, weights: &[Vec<f32>]) -> Result<Vec<Vec<f32>>, StartError> {
         self.set(weights);
+        self.network.vectors_mut().clone_from_slice(self.neutral);
         for tensor in self.network.weights_mut() {
             tensor.values_mut().iter_mut().for_each(|value| *value = value.abs());
         }
@@ -114,7 +123,7 @@ impl Scorer for NetworkScorer<'_> {
         let image = vec![input; self.data.image_len()];
         let head = |logits: &[f32]| vec![output; logits.len()];
         self.network.backward_from(&image, 1, false, head).map_err(boxed)?;
-        self.images += 1;
+        self.passes += 3;
         Ok(self.gradients())
     }
 }
@@ -198,8 +207,14 @@ mod tests {
         trainer.network.weights().iter().map(|weight| weight.values().to_vec()).collect()
     }
 
-    fn scorer(trainer: &mut Trainer) -> NetworkScorer<'_> {
-        NetworkScorer::new(&mut trainer.network, &trainer.sparse, trainer.train.dataset(), &trainer.config)
+    fn scorer<'a>(trainer: &'a mut Trainer, neutral: &'a [Vector]) -> NetworkScorer<'a> {
+        let (sparse, data, seed) = (&trainer.sparse, trainer.train.dataset(), trainer.config.run.seed);
+        NetworkScorer::new(&mut trainer.network, neutral, sparse, data, seed)
+    }
+
+    fn flow_gradients(trainer: &mut Trainer, neutral: &[Vector]) -> Vec<Vec<f32>> {
+        let weights = weights(trainer);
+        scorer(trainer, neutral).flow_gradients(&weights).unwrap()
     }
 
     #[test]
@@ -216,11 +231,13 @@ mod tests {
     fn gradients_of_a_sample_are_those_of_a_training_step_on_its_images() {
         let mut trainer = trainer("small-cnn", 8, 64);
         let (weights, sample) = (weights(&trainer), Sample { per_class: 12, temperature: 1.0 });
-        let mut scorer = scorer(&mut trainer);
+        let first = trainer.network.vectors().to_vec();
+        let mut scorer = scorer(&mut trainer, &[]);
         let scored = scorer.loss_gradients(&sample, &weights).unwrap();
-        assert_eq!((scorer.loss_gradients(&sample, &weights).unwrap(), scorer.images()), (scored.clone(), 68));
+        assert_eq!((scorer.loss_gradients(&sample, &weights).unwrap(), scorer.passes()), (scored.clone(), 3 * 68));
         let batch = scorer.batches(&sample).unwrap().remove(0);
         scorer.set(&weights);
+        trainer.network.vectors_mut().clone_from_slice(&first);
         trainer.network.forward_backward(&batch.images, &batch.labels, 0.0).unwrap();
         for (weight, scored) in trainer.network.weights().iter().zip(&scored) {
             let largest = scored.iter().fold(0f32, |a, b| a.max(b.abs()));
@@ -232,7 +249,7 @@ mod tests {
     #[test]
     fn a_sample_larger_than_a_batch_is_scored_in_even_parts() {
         let mut trainer = trainer("small-cnn", 8, 16);
-        let scorer = scorer(&mut trainer);
+        let scorer = scorer(&mut trainer, &[]);
         let batches = scorer.batches(&Sample { per_class: 6, temperature: 1.0 }).unwrap();
         assert_eq!(batches.iter().map(|batch| batch.count).collect::<Vec<_>>(), [9, 9]);
         assert!(batches.iter().all(|batch| batch.labels[..3] == [0, 1, 2]));
@@ -271,7 +288,7 @@ mod tests {
     fn nine_in_ten_positions_of_grasps_mask_are_those_of_exact_products_with_the_hessian() {
         let mut trainer = trainer("small-cnn", 8, 64);
         let weights = weights(&trainer);
-        let batch = scorer(&mut trainer).batches(&Sample { per_class: 10, temperature: 1.0 }).unwrap().remove(0);
+        let batch = scorer(&mut trainer, &[]).batches(&Sample { per_class: 10, temperature: 1.0 }).unwrap().remove(0);
         let exact = exact_grasp(&trainer, &weights, &batch);
 
         let config = crate::Config { algorithm: named("grasp", "temperature = 1.0"), ..trainer.config.clone() };
@@ -295,8 +312,8 @@ mod tests {
     fn the_flow_through_a_deep_network_neither_overflows_nor_vanishes_and_is_conserved() {
         for (model, side) in [("vgg19", 32), ("resnet56", 16), ("mobilenet-v2", 32)] {
             let mut trainer = trainer(model, side, 4);
-            let weights = weights(&trainer);
-            let gradients = scorer(&mut trainer).flow_gradients(&weights).unwrap();
+            let (weights, neutral) = (weights(&trainer), trainer.network.vectors().to_vec());
+            let gradients = flow_gradients(&mut trainer, &neutral);
             let sums: Vec<f64> = weights
                 .iter()
                 .zip(&gradients)
@@ -309,5 +326,16 @@ mod tests {
             let whole = if model == "vgg19" { sums.clone() } else { vec![sums[0], sums[sums.len() - 1]] };
             assert!(whole.iter().all(|sum| (sum / sums[0] - 1.0).abs() < 1e-3), "{model}: {whole:?}");
         }
+    }
+    /// As after `--init`: such a network has a γ below 0, biases, and running statistics of its own.
+    #[test]
+    fn the_flow_knows_nothing_of_what_batch_norm_and_biases_have_learned() {
+        let mut trainer = trainer("small-cnn", 8, 4);
+        let neutral = trainer.network.vectors().to_vec();
+        let expected = flow_gradients(&mut trainer, &neutral);
+        for vector in trainer.network.vectors_mut() {
+            vector.values.iter_mut().for_each(|value| *value = 0.5 - 2.0 * *value);
+        }
+        assert!(flow_gradients(&mut trainer, &neutral) == expected);
     }
 }

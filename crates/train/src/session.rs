@@ -14,7 +14,7 @@ use crate::export::{About, VERSION};
 use crate::files::write_atomically;
 use crate::inventory::Inventory;
 use crate::log::TensorBoard;
-use crate::memory::Prediction;
+use crate::memory::{self, Prediction};
 use crate::metrics::{EpochRecord, peak_rss_bytes};
 use crate::report;
 use crate::run_dir::{Manifest, RunDir, Status};
@@ -22,7 +22,6 @@ use crate::sparsity::Totals;
 use crate::storage::Disk;
 use crate::time;
 use crate::trainer::{Event, Observer, Pause, Trainer, Wish};
-use crate::units::parse_size;
 
 /// A run that can be started, or continued.
 pub struct Session {
@@ -46,6 +45,8 @@ pub struct Circumstances {
     pub max_memory: Option<String>,
     /// `train.on_spike`
     pub on_spike: Option<OnSpike>,
+    /// `data.dir`
+    pub data_dir: Option<PathBuf>,
 }
 
 /// What is known before the first step.
@@ -172,6 +173,7 @@ impl Session {
         config.run.threads = circumstances.threads.unwrap_or(config.run.threads);
         config.run.max_memory = circumstances.max_memory.clone().or(config.run.max_memory);
         config.train.on_spike = circumstances.on_spike.unwrap_or(config.train.on_spike);
+        config.data.dir = circumstances.data_dir.clone().or(config.data.dir);
         match Session::resume_as(run, config.clone()) {
             Err(TrainError::CannotResume { .. }) if !RunDir::has_records(run) => {
                 let mut session = Session::start_at(run, config)?;
@@ -197,15 +199,14 @@ impl Session {
         let about = about(&config, &splits.train);
         let passed_over =
             found.passed_over.iter().map(|PassedOver { name, flaw }| format!("{name} is passed over: {flaw}"));
-        let (path, notes) = (found.path.clone(), passed_over.chain(left_out(&skipped)).collect());
+        let (path, notes) = (found.path.clone(), passed_over.chain(left_out(&skipped)).collect::<Vec<String>>());
         let trainer = found.load(config, splits)?;
         let prediction = allowed(&trainer)?;
         let fresh = Manifest::new(trainer.instruction_set(), trainer.network.threads());
-        let manifest = RunDir::read_manifest(run).unwrap_or(fresh);
-        let mut manifest = Manifest { ended: None, status: Status::Running, reason: None, ..manifest };
-        manifest.resumed_at_steps.push(trainer.step);
+        let manifest = RunDir::read_manifest(run).unwrap_or_else(|| fresh.clone());
+        let (manifest, changed) = manifest.resumed(fresh, trainer.step);
         folder.truncate_to(trainer.step, trainer.epoch)?;
-        let saved = Some((trainer.step, trainer.epoch, path));
+        let (saved, notes) = (Some((trainer.step, trainer.epoch, path)), notes.into_iter().chain(changed).collect());
         Ok(Session { trainer, run: folder, manifest, about, prediction, saved, notes })
     }
 
@@ -278,6 +279,7 @@ impl Session {
         while self.trainer.epoch < self.trainer.config.train.epochs {
             let run = &self.trainer.config.run;
             let (log_interval, save_interval) = (run.log_interval, run.checkpoint_interval);
+            let patient = run.on_save_error == OnSaveError::Warn;
             let steps_per_epoch = self.trainer.train.batches_per_epoch() as u64;
             let mut recorder = Recorder {
                 run: &mut self.run,
@@ -288,6 +290,8 @@ impl Session {
                 steps_per_epoch,
                 step: self.trainer.step,
                 wish: Wish::GoOn,
+                patient,
+                has_warned: false,
             };
             let pause = self.trainer.epoch(&mut recorder)?;
             let wish = if pause == Pause::Epoch { observer.wish() } else { recorder.wish };
@@ -296,6 +300,7 @@ impl Session {
                 return Err(TrainError::Stopped { step: self.trainer.step.saturating_sub(1) });
             }
         }
+        tensorboard.iter_mut().try_for_each(TensorBoard::flush).and(self.run.sync())?;
         self.finish()
     }
 
@@ -321,12 +326,16 @@ impl Session {
         let saved = self.run.sync().and_then(|()| Checkpoints::new(&Disk, self.run.path()).save(&self.trainer));
         match saved {
             Ok(saved) => self.saved = Some((step, epoch, saved.path)),
-            Err(error @ TrainError::Save(_)) if self.trainer.config.run.on_save_error == OnSaveError::Warn => {
-                observer.on(Event::Note { text: &error.to_string() })?;
-            }
+            Err(error) if self.bears(&error) => observer.on(Event::Note { text: &error.to_string() })?,
             Err(error) => return Err(error),
         }
         Ok(())
+    }
+
+    /// Whether a run goes on without a checkpoint. There is none either whose records cannot be written.
+    fn bears(&self, error: &TrainError) -> bool {
+        let is_of_the_disk = matches!(error, TrainError::Save(_) | TrainError::Io { .. });
+        is_of_the_disk && self.trainer.config.run.on_save_error == OnSaveError::Warn
     }
 
     /// After a step that came to nothing, saves the state before it, and names the checkpoint in the error.
@@ -370,23 +379,53 @@ struct Recorder<'a> {
     /// Steps done.
     step: u64,
     wish: Wish,
+    /// Records that cannot be written wait instead of ending the run.
+    patient: bool,
+    has_warned: bool,
+}
+
+/// Bytes of records that wait at most for a disk to have room again.
+const MOST_WAITING: usize = 64 << 20;
+
+impl Recorder<'_> {
+    /// Everything is handed over whatever becomes of it, so that it waits if it is not written.
+    fn write(&mut self, event: Event<'_>) -> Result<(), TrainError> {
+        let recorded = match event {
+            Event::Step { record, .. } if record.step % self.log_interval == 0 => self.run.step(record),
+            Event::Step { .. } | Event::Note { .. } => Ok(()),
+            Event::Decision { log, .. } => log.iter().map(|record| self.run.decision(record)).fold(Ok(()), Result::and),
+            Event::Spike { record } => self.run.spike(record),
+            Event::Epoch { record } => self.run.epoch(record),
+        };
+        let logged = self.tensorboard.as_mut().map_or(Ok(()), |log| log.on(event));
+        recorded.and(logged)
+    }
+
+    /// Whether an error of writing is one to wait for the end of.
+    fn bears(&self, error: &TrainError) -> bool {
+        let waiting = self.run.waiting() + self.tensorboard.as_ref().map_or(0, TensorBoard::waiting);
+        self.patient && waiting <= MOST_WAITING && matches!(error, TrainError::Io { .. })
+    }
 }
 
 impl Observer for Recorder<'_> {
     fn on(&mut self, event: Event<'_>) -> Result<(), TrainError> {
-        match event {
-            Event::Step { record, .. } => {
-                self.step = record.step + 1;
-                if record.step % self.log_interval == 0 {
-                    self.run.step(record)?;
+        if let Event::Step { record, .. } = event {
+            self.step = record.step + 1;
+        }
+        match self.write(event) {
+            Err(error) if self.bears(&error) => {
+                if !std::mem::replace(&mut self.has_warned, true) {
+                    let text = format!("{error}; records wait in memory until there is room");
+                    self.observer.on(Event::Note { text: &text })?;
                 }
             }
-            Event::Decision { log, .. } => log.iter().try_for_each(|record| self.run.decision(record))?,
-            Event::Spike { record } => self.run.spike(record)?,
-            Event::Epoch { record } => self.run.epoch(record)?,
-            Event::Note { .. } => {}
+            Err(source @ TrainError::Io { .. }) => {
+                let run = self.run.path().to_owned();
+                return Err(TrainError::Records { run, source: Box::new(source) });
+            }
+            written => written?,
         }
-        self.tensorboard.iter_mut().try_for_each(|log| log.on(event))?;
         self.observer.on(event)
     }
 
@@ -405,12 +444,8 @@ impl Observer for Recorder<'_> {
 /// What a run will take at most, if that is allowed.
 fn allowed(trainer: &Trainer) -> Result<Prediction, TrainError> {
     let prediction = Prediction::of(trainer);
-    match trainer.config.run.max_memory.as_deref().and_then(parse_size) {
-        Some(limit) if prediction.total() > limit => {
-            Err(TrainError::Memory { wanted: prediction.total(), limit, split: prediction.to_string() })
-        }
-        _ => Ok(prediction),
-    }
+    memory::allow(&prediction, &trainer.config)?;
+    Ok(prediction)
 }
 
 /// Damaged records and files of the data set that `data.skip_bad` allows to leave out.

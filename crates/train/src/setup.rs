@@ -10,6 +10,7 @@ use bidst_topology::{
     AlgorithmError, Budget, Context, LayerSpec, LayerView, Maker, Mask, MaskError, Probe, TopologyStats,
 };
 
+use crate::checkpoint::DataMark;
 use crate::config::{Config, ConfigError};
 use crate::error::TrainError;
 use crate::flops::{Cost, Flops};
@@ -17,6 +18,7 @@ use crate::guard::Guard;
 use crate::import::{State, StateFile};
 use crate::init::{self, Initializer};
 use crate::lr::LearningRate;
+use crate::memory::{self, Prediction};
 use crate::metrics::{Bytes, StartCost, Tally};
 use crate::probes::Probes;
 use crate::scoring::NetworkScorer;
@@ -69,10 +71,10 @@ impl Trainer {
             state.keep_patterns(&allocation, &layers, &mut patterns);
         }
         let mut trainer = Trainer::assemble(config, data, graph, allocation, patterns, algorithm)?;
-        trainer.set_first_weights(state.as_ref());
         if trainer.algorithm.prunes_at_start() {
-            trainer.prune_at_start(state.as_ref())?;
+            trainer = trainer.pruned_at_start(state.as_ref())?;
         }
+        trainer.set_first_weights(state.as_ref());
         trainer.choose_kernels()
     }
 
@@ -89,18 +91,21 @@ impl Trainer {
         }
     }
 
-    /// Lets the algorithm choose the first patterns. The network it scores is thrown away, and with it the memory of a
-    /// dense start; the new one has the same first weights where they still exist.
-    fn prune_at_start(&mut self, state: Option<&State>) -> Result<(), TrainError> {
+    /// Lets the algorithm choose the first patterns, by scores of the first weights. The network with its weights still to be set
+    /// takes the place of the one that was scored, and only after that is gone: a dense start takes its memory once.
+    fn pruned_at_start(mut self, state: Option<&State>) -> Result<Trainer, TrainError> {
+        let neutral = self.network.vectors().to_vec();
+        self.set_first_weights(state);
         let first: Vec<SparseTensor> = self.sparse.iter().map(|&at| self.network.weights()[at].clone()).collect();
+        let [taken, with_passes] = memory::scoring_bytes(&self);
+        memory::allow(&Prediction { scoring: taken, ..Prediction::default() }, &self.config)?;
+
         let views: Vec<LayerView<'_>> = first.iter().map(untouched).collect();
-        let mut scorer = NetworkScorer::new(&mut self.network, &self.sparse, self.train.dataset(), &self.config);
+        let (data, seed) = (self.train.dataset(), self.config.run.seed);
+        let mut scorer = NetworkScorer::new(&mut self.network, &neutral, &self.sparse, data, seed);
         let changes = self.algorithm.at_start(&views, &mut scorer);
-        let training = 3 * scorer.images() * self.cost.inference(&self.network);
-        self.start = StartCost {
-            flops: Flops { training, probes: 0 },
-            bytes: Bytes::of(&self.network, self.algorithm.as_ref()),
-        };
+        let passes = scorer.passes();
+        self.scoring = if passes > 0 { with_passes } else { taken };
         let changes = changes.map_err(|source| TrainError::Start { algorithm: self.algorithm.name(), source })?;
         let target = self.layers.iter().map(|layer| layer.target).sum();
         self.check(&changes, &views, Budget::Scheduled(target))?;
@@ -109,10 +114,18 @@ impl Trainer {
         for ((&at, tensor), change) in self.sparse.iter().zip(&first).zip(&changes) {
             patterns[at] = Some(change.applied_to(tensor.index()));
         }
+        self.start = StartCost {
+            flops: Flops { training: passes * self.cost.inference(&self.network), probes: 0 },
+            bytes: Bytes::of(&self.network, self.algorithm.as_ref()),
+        };
         self.stats = TopologyStats::new(&masks(&self.allocation, &patterns)?);
-        self.network = Network::new(&self.graph, &patterns, options(&self.config))?;
-        self.set_first_weights(state);
-        Ok(())
+        if passes > 0 {
+            (0..self.layers.len()).for_each(|layer| self.stats.inspect_all(layer));
+        }
+        let options = options(&self.config, self.train.dataset());
+        drop((self.network, first));
+        self.network = Network::new(&self.graph, &patterns, options)?;
+        Ok(self)
     }
 
     /// A trainer whose network has the given patterns and only zeros.
@@ -141,10 +154,12 @@ impl Trainer {
         patterns: Vec<Option<Vec<u32>>>,
         algorithm: &dyn Maker,
     ) -> Result<Trainer, TrainError> {
-        let (seed, batch_size, workers) = (config.run.seed, config.train.batch_size, config.data.workers);
-        let augment = config.augment();
-        let options = LoaderOptions { batch_size, seed, augment, shuffle: true, workers };
-        let train = Loader::new(Arc::new(data.train), options)?;
+        let (seed, workers, augment) = (config.run.seed, config.data.workers, config.augment());
+        let options = options(&config, &data.train);
+        memory::allow_network(&graph, &patterns, &options, [&data.train, &data.test], &config)?;
+        let (batch_size, data_mark) = (options.batch_size, DataMark::of([&data.train, &data.test]));
+        let loading = LoaderOptions { batch_size, seed, augment, shuffle: true, workers };
+        let train = Loader::new(Arc::new(data.train), loading)?;
         let test = test_loader(Arc::new(data.test), batch_size, workers)?;
         let steps_per_epoch = train.batches_per_epoch() as u64;
         let total_steps = config.train.epochs * steps_per_epoch;
@@ -162,7 +177,7 @@ impl Trainer {
         };
         let algorithm = algorithm.build(&context).map_err(algorithm_error)?;
         let stats = TopologyStats::new(&masks(&allocation, &patterns)?);
-        let network = Network::new(&graph, &patterns, self::options(&config))?;
+        let network = Network::new(&graph, &patterns, options)?;
         let rate = LearningRate {
             base: config.optim.lr,
             schedule: config.optim.schedule,
@@ -197,6 +212,8 @@ impl Trainer {
             epoch: 0,
             last: None,
             start: StartCost::default(),
+            scoring: 0,
+            data: data_mark,
         })
     }
 }
@@ -225,8 +242,10 @@ fn untouched(tensor: &SparseTensor) -> LayerView<'_> {
     }
 }
 
-fn options(config: &Config) -> Options {
-    let (batch_size, activations) = (config.train.batch_size, config.engine.activations.into());
+/// How a network runs that trains on `images`. No batch is larger than they are.
+fn options(config: &Config, images: &Dataset) -> Options {
+    let batch_size = config.train.batch_size.min(images.len()).max(1);
+    let activations = config.engine.activations.into();
     Options { batch_size, threads: threads(config), activations, instruction_set: None }
 }
 

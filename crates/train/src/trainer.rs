@@ -11,6 +11,7 @@ use bidst_engine::{Network, Sgd, StepOutput};
 use bidst_model::Graph;
 use bidst_topology::{Algorithm, Budget, Change, LayerSpec, LayerView, TopologyStats};
 
+use crate::checkpoint::DataMark;
 use crate::config::Config;
 use crate::error::TrainError;
 use crate::evaluate::evaluate;
@@ -152,6 +153,10 @@ pub struct Trainer {
     pub(crate) last: Option<EpochRecord>,
     /// What it took to choose the first mask, before step 0.
     pub(crate) start: StartCost,
+    /// Bytes that choosing it took in this process; 0 if that was not done here.
+    pub(crate) scoring: u64,
+    /// What the data set is.
+    pub(crate) data: DataMark,
 }
 
 impl Trainer {
@@ -250,7 +255,7 @@ impl Trainer {
             return Err(self.diverged(place, value));
         }
         // A smaller batch has other noise.
-        let is_whole = output.count == self.config.train.batch_size;
+        let is_whole = output.count == self.network.batch_size();
         self.spike = if is_whole { self.spikes.judge(self.step, output.loss) } else { None };
         let on_spike = self.config.train.on_spike;
         if self.spike.is_some() && on_spike != OnSpike::Warn {

@@ -14,9 +14,13 @@ use serde_json::Value;
 
 /// Three epochs of ten steps on the embedded images.
 fn config(settings: &[&str]) -> Config {
+    config_of(&[&["algorithm.name='set'", "algorithm.update_interval=4"], settings].concat())
+}
+
+/// The same with another algorithm.
+fn config_of(settings: &[&str]) -> Config {
     let base = ["model.name='mlp'", "model.width=0.03", "train.epochs=3", "train.batch_size=1000", "run.threads=1"];
-    let more = ["algorithm.name='set'", "algorithm.update_interval=4", "run.log_interval=1"];
-    let all = base.iter().chain(&more).chain(settings);
+    let all = base.iter().chain(&["run.log_interval=1"]).chain(settings);
     all.fold(Builder::new(), |builder, setting| builder.set(setting)).finish().unwrap_or_else(|error| panic!("{error}"))
 }
 
@@ -91,6 +95,21 @@ fn a_run_stopped_in_the_middle_of_epochs_comes_to_the_same_records_and_model() {
         session = resume(&cut).unwrap();
         assert_eq!(session.summary().steps_done, step);
     }
+    session.run(&mut to_the_end()).unwrap();
+    assert!(end_state(&cut) == end_state(&whole));
+}
+
+#[test]
+fn a_mask_that_was_chosen_before_training_is_not_chosen_again_when_a_run_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let [whole, cut] = ["whole", "cut"].map(|name| folder.path().join(name));
+    let config = || config_of(&["algorithm.name='snip'"]);
+    Session::start_at(&whole, config()).unwrap().run(&mut to_the_end()).unwrap();
+    let session = Session::start_at(&cut, config()).unwrap();
+    assert!(session.summary().prediction.scoring > 0);
+    session.run(&mut stop_at(8)).unwrap_err();
+    let session = resume(&cut).unwrap();
+    assert_eq!(session.summary().prediction.scoring, 0);
     session.run(&mut to_the_end()).unwrap();
     assert!(end_state(&cut) == end_state(&whole));
 }

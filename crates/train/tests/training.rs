@@ -4,7 +4,7 @@ mod common;
 
 use std::collections::BTreeSet;
 
-use bidst_data::{Dataset, Pixels, Splits};
+use bidst_data::{Dataset, Splits};
 use bidst_model::zoo;
 use bidst_topology::algorithms;
 use bidst_train::checkpoint;
@@ -187,23 +187,6 @@ fn a_first_mask_by_score_keeps_the_first_weights_and_differs_between_scores() {
         assert!(memory.parameter_bytes() < dense.parameter_bytes() / 2);
     }
     assert!((0..masks.len()).all(|i| (0..i).all(|j| masks[i].0 != masks[j].0)));
-}
-
-#[test]
-fn a_mask_that_was_chosen_before_training_is_not_chosen_again_when_a_run_goes_on() {
-    let config = common::config("snip", &[]);
-    let mut trainer = Trainer::new(config.clone(), common::splits()).unwrap();
-    let pattern = |trainer: &Trainer| trainer.network().weights()[1].index().to_vec();
-    let chosen = pattern(&trainer);
-    train(&mut trainer, 1);
-    let folder = tempfile::tempdir().unwrap();
-    let path = checkpoint::save(&trainer, folder.path()).unwrap();
-    // Other images would be scored differently.
-    let mut other = common::splits();
-    let Pixels::Memory(images) = &mut other.train.images else { panic!("they are in memory") };
-    images.reverse();
-    assert_ne!(pattern(&Trainer::new(config.clone(), other.clone()).unwrap()), chosen);
-    assert_eq!(pattern(&checkpoint::load(&path, config, other).unwrap()), chosen);
 }
 
 #[test]

@@ -12,10 +12,12 @@ pub struct Settings {
     set: Vec<String>,
 }
 
-/// The group of all flags here, for conflicts with others.
+/// The group of the flags here that decide what a run comes to, for conflicts with others.
 pub const GROUP: &str = "settings";
 /// Keys whose flags are declared where they are used, for they also go with `--resume`.
 const CIRCUMSTANCES: [&str; 3] = ["run.threads", "run.max_memory", "train.on_spike"];
+/// Keys whose flags are declared here and go with `--resume` nevertheless: the data may have moved.
+const WITH_RESUME: [&str; 1] = ["data.dir"];
 const SET: &str = "set";
 
 /// The keys that have a flag here.
@@ -28,6 +30,11 @@ impl Settings {
     pub fn of(words: &[(&str, String)], set: &[String]) -> Settings {
         let word = |key: &Key| words.iter().find(|(name, _)| *name == key.name).map(|(_, word)| word.clone());
         Settings { flags: flagged().filter_map(|(key, _)| Some((key, word(key)?))).collect(), set: set.to_vec() }
+    }
+
+    /// What the flag of a key says.
+    pub fn word(&self, name: &str) -> Option<&str> {
+        self.flags.iter().find(|(key, _)| key.name == name).map(|(_, word)| word.as_str())
     }
 
     /// Puts the flags, and last those of `--set`, over what `builder` has.
@@ -47,7 +54,8 @@ impl Args for Settings {
             .value_name("KEY=VALUE")
             .action(ArgAction::Append)
             .help("Any key of the configuration, such as --set algorithm.update_interval=50");
-        let ids: Vec<&str> = flagged().map(|(key, _)| key.name).chain([SET]).collect();
+        let names = flagged().map(|(key, _)| key.name).filter(|name| !WITH_RESUME.contains(name));
+        let ids: Vec<&str> = names.chain([SET]).collect();
         let command = command.args(flagged().map(|(key, flag)| argument(key, flag))).arg(set);
         command.group(ArgGroup::new(GROUP).args(ids).multiple(true))
     }

@@ -24,7 +24,7 @@ pub struct Args {
     /// A TOML file with settings, such as those in configs/
     #[arg(conflicts_with = "resume")]
     config: Option<PathBuf>,
-    /// Continue the interrupted run in this folder, bit for bit as if it had never stopped
+    /// Continue the interrupted run in this folder, bit for bit as if it had never stopped; with --data-dir if its data have moved
     #[arg(long, value_name = "RUN", conflicts_with = GROUP)]
     resume: Option<PathBuf>,
     #[arg(long, short = 'j', value_name = "N", help = help_of("run.threads"))]
@@ -72,7 +72,8 @@ fn with_circumstances(args: &Args, mut builder: Builder) -> anyhow::Result<Build
 fn circumstances(args: &Args) -> anyhow::Result<Circumstances> {
     let checked = with_circumstances(args, Builder::new())?.finish().map_err(TrainError::from)?;
     let on_spike = args.on_spike.as_ref().map(|_| checked.train.on_spike);
-    Ok(Circumstances { threads: args.threads, max_memory: checked.run.max_memory, on_spike })
+    let data_dir = args.settings.word("data.dir").map(PathBuf::from);
+    Ok(Circumstances { threads: args.threads, max_memory: checked.run.max_memory, on_spike, data_dir })
 }
 
 fn configuration(args: &Args) -> anyhow::Result<Config> {

@@ -88,6 +88,22 @@ pub fn bidst<S: AsRef<OsStr>>(folder: &Path, arguments: impl IntoIterator<Item =
 }
 
 impl Bidst {
+    /// The same with an environment variable.
+    pub fn with(&mut self, name: &str, value: &str) -> &mut Bidst {
+        self.0.env(name, value);
+        self
+    }
+
+    /// The same with so many kilobytes of address space.
+    pub fn with_at_most(&self, kilobytes: usize) -> Bidst {
+        let mut command = Command::new("sh");
+        command.arg("-c").arg(format!("ulimit -v {kilobytes} && exec \"$0\" \"$@\""));
+        command.arg(self.0.get_program()).args(self.0.get_args());
+        command.current_dir(self.0.get_current_dir().unwrap());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Bidst(command)
+    }
+
     /// Starts it.
     pub fn spawn(&mut self) -> Running {
         Running(Some(self.0.spawn().unwrap()))

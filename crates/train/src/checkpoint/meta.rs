@@ -14,7 +14,7 @@ use crate::metrics::{EpochRecord, StartCost, Tally};
 use crate::settings::Settings;
 
 /// Version of the layout.
-pub(super) const FORMAT: u32 = 2;
+pub(super) const FORMAT: u32 = 3;
 /// Name of the file with the tensors.
 pub(super) const STATE: &str = "state.safetensors";
 /// Name of this file.
@@ -50,7 +50,7 @@ pub(crate) struct Meta {
     pub tensors: BTreeMap<String, u32>,
 }
 
-/// What tells a data set from another: how many images it has, and their labels in their order.
+/// What tells a data set from another: how many images it has, their pixels and their labels, in their order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct DataMark {
@@ -58,6 +58,8 @@ pub(crate) struct DataMark {
     pub images: [usize; 2],
     /// CRC-32C of all labels in their order.
     pub labels: u32,
+    /// CRC-32C of the pixels of both.
+    pub pixels: [u32; 2],
 }
 
 impl DataMark {
@@ -65,14 +67,17 @@ impl DataMark {
     pub fn of(sets: [&Dataset; 2]) -> DataMark {
         let labels: Vec<u8> =
             sets.into_iter().flat_map(|set| &set.labels).flat_map(|label| label.to_le_bytes()).collect();
-        DataMark { images: sets.map(|set| set.labels.len()), labels: crc32c::crc32c(&labels) }
+        let pixels = sets.map(|set| set.images.digest());
+        DataMark { images: sets.map(|set| set.labels.len()), labels: crc32c::crc32c(&labels), pixels }
     }
 }
 
 impl fmt::Display for DataMark {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [train, test] = self.images;
-        write!(f, "{train} training and {test} test images, labels {:08x}", self.labels)
+        let [train_pixels, test_pixels] = self.pixels;
+        write!(f, "{train} training and {test} test images, labels {:08x}, ", self.labels)?;
+        write!(f, "pixels {train_pixels:08x} and {test_pixels:08x}")
     }
 }
 

@@ -33,6 +33,7 @@ use crate::storage::Disk;
 use crate::trainer::Trainer;
 
 pub use flaw::Flaw;
+pub(crate) use meta::DataMark;
 pub use store::{Checkpoints, Found, PassedOver, Saved};
 
 /// Saves the state of `trainer` in the run folder `run` and returns the folder of the checkpoint.

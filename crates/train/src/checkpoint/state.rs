@@ -9,7 +9,7 @@ use bidst_model::WeightSpec;
 use bidst_topology::State;
 
 use super::flaw::Flaw;
-use super::meta::{DataMark, FORMAT, Meta, STATE};
+use super::meta::{FORMAT, Meta, STATE};
 use crate::config::Config;
 use crate::error::{ModelFileError, TrainError};
 use crate::settings;
@@ -32,9 +32,10 @@ pub(super) fn encode(trainer: &Trainer) -> Result<(Meta, Vec<u8>), ModelFileErro
         tally,
         start,
         spikes,
-        train,
-        test,
+        data,
         // Functions of configuration and data.
+        train: _,
+        test: _,
         graph: _,
         allocation: _,
         layers: _,
@@ -47,6 +48,8 @@ pub(super) fn encode(trainer: &Trainer) -> Result<(Meta, Vec<u8>), ModelFileErro
         spike: _,
         // A function of (seed, epoch, index).
         running: _,
+        // Of this process.
+        scoring: _,
     } = trainer;
     let mut writer = TensorWriter::default();
     for (at, tensor) in network.weights().iter().enumerate() {
@@ -79,7 +82,7 @@ pub(super) fn encode(trainer: &Trainer) -> Result<(Meta, Vec<u8>), ModelFileErro
         start: *start,
         losses: spikes.losses().collect(),
         settings: settings::of_the_state(config),
-        data: DataMark::of([train.dataset(), test.dataset()]),
+        data: *data,
         files: BTreeMap::new(),
         tensors: BTreeMap::new(),
     };
@@ -110,7 +113,7 @@ pub(super) fn decode(
     trainer.stats.load(&stats).map_err(unfit)?;
     reader.finish().map_err(invalid)?;
 
-    let (was, now) = (meta.data, DataMark::of([trainer.train.dataset(), trainer.test.dataset()]));
+    let (was, now) = (meta.data, trainer.data);
     if was != now {
         let flaw = Flaw::Data { was: was.to_string(), now: now.to_string() };
         return Err(TrainError::Checkpoint { path: path.to_owned(), flaw });

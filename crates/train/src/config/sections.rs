@@ -91,9 +91,9 @@ section! {
         log_interval: u64 = 10, Kind::Integer(1, ANY);
         /// Steps from one checkpoint to the next; one is written after every epoch too, and with 0 only then
         checkpoint_interval: u64 = 1000, Kind::Integer(0, ANY);
-        /// What a checkpoint that cannot be written leads to: the end of the run, or a warning and another try later
+        /// What a checkpoint or a record that cannot be written leads to: the end of the run, or a warning and another try later
         on_save_error: OnSaveError = OnSaveError::Stop, Kind::Choice(|| vec!["stop", "warn"]);
-        /// Memory that the run may take; one that is predicted to take more does not start. Left out: no limit
+        /// Memory that the run may take; one that is predicted to take more does not start. Left out: what the machine has
         max_memory: Option<String> = None, Kind::Size, "max-memory";
         /// Whether TensorBoard's event files are written to `tb/` in the run folder
         tensorboard: bool = true, Kind::Boolean;

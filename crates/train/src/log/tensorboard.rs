@@ -5,11 +5,11 @@
 //! twice; and the new file begins with a `START`, by which a TensorBoard that is running forgets it too.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::events::{self, Event, What};
+use crate::appender::Appender;
 use crate::error::TrainError;
 use crate::metrics::{DecisionRecord, EpochRecord, StepRecord};
 use crate::trainer;
@@ -22,8 +22,7 @@ const MAX_FILES: usize = 100_000;
 /// An open event file.
 #[derive(Debug)]
 pub struct TensorBoard {
-    path: PathBuf,
-    file: File,
+    file: Appender,
     /// Steps and decisions are written every this many steps.
     interval: u64,
     /// Step of the last decision that was written.
@@ -44,7 +43,7 @@ impl TensorBoard {
             decided = cut(&path, steps)?.or(decided);
         }
         let (path, file) = new_file(&folder)?;
-        let mut log = TensorBoard { path, file, interval: interval.max(1), decided };
+        let mut log = TensorBoard { file: Appender::new(path, file), interval: interval.max(1), decided };
         log.write(0, What::Version)?;
         log.write(steps, What::Start)?;
         Ok(log)
@@ -118,8 +117,20 @@ impl TensorBoard {
     }
 
     fn write(&mut self, step: u64, what: What) -> Result<(), TrainError> {
-        let record = Event { wall_time: now(), step, what }.record();
-        self.file.write_all(&record).map_err(TrainError::io("write", &self.path))
+        self.file.append(&Event { wall_time: now(), step, what }.record())
+    }
+
+    /// Writes what could not be written yet.
+    ///
+    /// # Errors
+    /// [`TrainError::Io`]
+    pub fn flush(&mut self) -> Result<(), TrainError> {
+        self.file.flush()
+    }
+
+    /// Bytes that could not be written yet. They are tried again with the next event.
+    pub fn waiting(&self) -> usize {
+        self.file.waiting()
     }
 }
 

@@ -126,8 +126,8 @@ const DAMAGE: [(&str, Damage); 20] = [
         let text = fs::read_to_string(run.meta()).unwrap();
         fs::write(run.meta(), text.replace("\"step\":5", "\"step\":6")).unwrap();
     }),
-    ("it is of format 3, newer than 2", |run, _| {
-        entries::rewrite_meta(&run.meta(), |meta| meta["format"] = 3.into());
+    ("it is of format 4, newer than 3", |run, _| {
+        entries::rewrite_meta(&run.meta(), |meta| meta["format"] = 4.into());
     }),
     ("unknown field `colour`", |run, _| {
         entries::rewrite_meta(&run.meta(), |meta| meta["colour"] = "green".into());

@@ -113,10 +113,16 @@ fn a_data_set_that_has_changed_is_refused_with_what_it_was_and_is() {
     refused(|splits| add_an_image(&mut splits.train), "now has 76 training");
     refused(|splits| add_an_image(&mut splits.test), "21 test images");
     refused(|splits| splits.train.labels.swap(0, 1), "labels");
+    refused(|splits| pixels(&mut splits.train)[0] ^= 1, "pixels");
+    refused(|splits| pixels(&mut splits.test)[0] ^= 1, "pixels");
+}
+
+fn pixels(set: &mut Dataset) -> &mut Vec<u8> {
+    let Pixels::Memory(pixels) = &mut set.images else { panic!("the images are in memory") };
+    pixels
 }
 
 fn add_an_image(set: &mut Dataset) {
-    let Pixels::Memory(pixels) = &mut set.images else { panic!("the images are in memory") };
-    pixels.extend([0; 64]);
+    pixels(set).extend([0; 64]);
     set.labels.push(0);
 }

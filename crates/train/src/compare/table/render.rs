@@ -28,7 +28,7 @@ const PARTS: [(Part, &str, &str); 4] = [
     (
         Part::Cost,
         "Cost",
-        "FLOPs: 2 per multiply-add of convolutions and linear layers, backward = 2 × forward, gradients at zeros as asked for. \
+        "FLOPs: 2 per multiply-add of convolutions and linear layers, backward = 2 × forward, gradients at zeros as computed. \
          Overheads of the mask are over a static one: FLOPs by count; bytes (weights, gradients, momentum, indices, scores at \
          their peak) over the static run of the same settings.",
     ),
