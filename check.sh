@@ -25,7 +25,7 @@ if [ "${1:-}" = cross ]; then
 fi
 
 if [ "${1:-}" = peers ]; then
-    step cargo test -p bidst --test peers -- --ignored --nocapture
+    step cargo test --release -p bidst --test peers -- --ignored --nocapture
     exit
 fi
 
