@@ -8,7 +8,7 @@ use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use common::{Running, bidst, end_of, records, run_in, send, until, write_data};
+use common::{Running, bidst, end_of, records, run_in, send, until_an_epoch_is_done, write_data};
 use serde_json::Value;
 
 /// A file system of 4 MiB in memory.
@@ -53,8 +53,7 @@ fn left_out() -> io::Result<()> {
 
 /// Waits for the first epoch of a run on the disk, and fills it.
 fn fill_after_an_epoch(child: &mut Running, disk: &SmallDisk) -> PathBuf {
-    let is_saved = |run: PathBuf| run.join("checkpoints/step-00000020").is_dir();
-    until("an epoch is done", || !child.is_alive() || run_in(&disk.0.join("runs")).is_some_and(is_saved));
+    until_an_epoch_is_done(child, &disk.0.join("runs"));
     send("-STOP", child);
     let filler = disk.fill();
     send("-CONT", child);

@@ -5,7 +5,7 @@ mod common;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use common::{bidst, end_of, run_in, send, until, write_data};
+use common::{bidst, end_of, run_in, send, until_an_epoch_is_done, write_data};
 use serde_json::Value;
 
 /// A run that was killed after its first epoch, in `folder`.
@@ -15,8 +15,7 @@ fn killed(folder: &Path) -> PathBuf {
     let length = ["--epochs", "40", "--batch-size", "20", "--threads", "1", "--progress", "none"];
     let mut child = bidst(folder, [&base[..], &length].concat()).spawn();
     let runs = folder.join("runs");
-    let is_saved = |run: PathBuf| run.join("checkpoints/step-00000020").is_dir();
-    until("an epoch is done", || !child.is_alive() || run_in(&runs).is_some_and(is_saved));
+    until_an_epoch_is_done(&mut child, &runs);
     send("-STOP", &child);
     child.kill();
     assert_eq!(end_of(child).0, None, "it was over before it was killed");

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
 use crate::error::TrainError;
+use crate::metrics::proc_bytes;
 use crate::trainer::Trainer;
 use crate::units::{parse_size, size};
 
@@ -69,8 +70,8 @@ impl Prediction {
         // A candidate's position is kept twice. The kernels have a stream of candidates and active positions beside that of the latter.
         let parameters = memory.parameter_bytes() + candidates * 32 + beside * 16;
         Prediction {
-            program: PROGRAM + trainer.network.threads() as u64 * THREAD,
-            data: data_bytes(trainer.train.dataset()) + data_bytes(trainer.test.dataset()) + embedded_bytes(trainer),
+            program: program_bytes(trainer),
+            data: all_data_bytes(trainer),
             batches: batch_bytes(trainer),
             parameters: parameters as u64,
             gradients: (size_of::<f32>() * (zeros + unit_sums(trainer, &asked))) as u64,
@@ -162,20 +163,15 @@ fn within(prediction: &Prediction, limit: Option<(u64, &'static str)>) -> Result
 
 /// Memory and swap of the machine, where the system tells (Linux).
 fn machine_bytes() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let kilobytes = |name: &str| -> Option<u64> {
-        let line = text.lines().find_map(|line| line.strip_prefix(name))?;
-        line.trim().strip_suffix("kB")?.trim().parse().ok()
-    };
-    Some(1024 * (kilobytes("MemTotal:")? + kilobytes("SwapTotal:").unwrap_or(0)))
+    let bytes = |name| proc_bytes("/proc/meminfo", name);
+    Some(bytes("MemTotal:")? + bytes("SwapTotal:").unwrap_or(0))
 }
 
 /// All that choosing the first mask takes: by the weights alone, and by scores of passes through the network.
 pub(crate) fn scoring_bytes(trainer: &Trainer) -> [u64; 2] {
     let network = &trainer.network;
     let memory = network.memory();
-    let data = data_bytes(trainer.train.dataset()) + data_bytes(trainer.test.dataset()) + embedded_bytes(trainer);
-    let rest = PROGRAM + network.threads() as u64 * THREAD + data;
+    let rest = program_bytes(trainer) + all_data_bytes(trainer);
     let activations = memory.activations_bytes + memory.activation_gradients_bytes;
     let weights: usize = trainer.sparse.iter().map(|&at| network.weights()[at].nnz()).sum();
     let sums = size_of::<f32>() * unit_sums(trainer, &vec![Asked::default(); network.weights().len()]);
@@ -229,6 +225,14 @@ fn unit_sums(trainer: &Trainer, asked: &[Asked]) -> usize {
         }
     }
     own + everywhere + with_zeros
+}
+
+fn program_bytes(trainer: &Trainer) -> u64 {
+    PROGRAM + trainer.network.threads() as u64 * THREAD
+}
+
+fn all_data_bytes(trainer: &Trainer) -> u64 {
+    data_bytes(trainer.train.dataset()) + data_bytes(trainer.test.dataset()) + embedded_bytes(trainer)
 }
 
 fn data_bytes(data: &Dataset) -> u64 {

@@ -59,6 +59,12 @@ pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
+/// Waits until the only run in `runs` has saved its first epoch, of twenty steps, or is over.
+pub fn until_an_epoch_is_done(child: &mut Running, runs: &Path) {
+    let is_saved = |run: PathBuf| run.join("checkpoints/step-00000020").is_dir();
+    until("an epoch is done", || !child.is_alive() || run_in(runs).is_some_and(is_saved));
+}
+
 /// Writes 1000 training and 100 test images of noise as the binary version of CIFAR-10 in `folder`/data.
 pub fn write_cifar(folder: &Path) {
     let data = folder.join("data");
